@@ -1,0 +1,42 @@
+"""Cursors: how far each named consumer of the event log has come, and who is reading for it at the moment."""
+
+from typing import Protocol
+
+from tillport.ports.errors import TillportError
+
+
+class LeaseLost(TillportError):
+    """Somebody else reads for this consumer now: whoever gets this stops and claims again later."""
+
+    code = "lease_lost"
+
+
+class Cursors(Protocol):
+    """Keep one durable position per consumer name, moved only by the holder of its lease.
+
+    The position says: everything up to here is done. It survives crashes; a lease ends by itself.
+    Raises `LogUnavailable` (see `tillport.ports.event_log`) when the store can't be reached.
+    """
+
+    async def claim(self, name: str, *, owner: str, now: float, until: float) -> int | None:
+        """Take or renew the lease of `name` until the given time (Unix seconds) and return its position.
+
+        A name that was never seen starts at position 0. Returns None while another owner's lease runs.
+        """
+        ...
+
+    async def advance(self, name: str, *, owner: str, position: int) -> None:
+        """Move the position forward, durably. A position behind the present one changes nothing.
+
+        Raises `LeaseLost` unless `owner` made the latest claim, even if its lease has run out by the clock:
+        who was not replaced may still finish.
+        """
+        ...
+
+    async def release(self, name: str, *, owner: str) -> None:
+        """Give the lease up, so that another may claim at once. Does nothing for anyone but its owner."""
+        ...
+
+    async def positions(self) -> dict[str, int]:
+        """Return the position of every consumer that was ever claimed."""
+        ...

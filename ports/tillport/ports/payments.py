@@ -1,0 +1,139 @@
+"""The payment gateway: how Tillport asks Stripe to move money.
+
+Every error says whether money may have moved, because that decides what the core may do next:
+
+| error | whose fault | did money move | what follows |
+|---|---|---|---|
+| `CardDeclined` | the card's | no | a new token |
+| `InvalidRequest` | the caller's | no | a corrected request |
+| `GatewayMisconfigured` | ours | no | the operator mends the key |
+| `GatewayUnavailable` | Stripe's or the network's | no | the same request again, later |
+| `OutcomeUnknown` | Stripe's or the network's | **perhaps** | the same request under the same key, never another |
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Protocol
+
+import attrs
+
+from tillport.ports.errors import TillportError
+from tillport.ports.money import Money
+
+
+@attrs.frozen
+class ChargeOrder:
+    """What a caller wants charged: a one-time card token (never card data) and an amount."""
+
+    token: str = attrs.field(repr=False)
+    money: Money
+    description: str | None = None
+    metadata: Mapping[str, str] = attrs.field(factory=dict)
+
+
+class PaymentStatus(StrEnum):
+    """What Stripe did. `REQUIRES_ACTION` means that the cardholder must still confirm (3-D Secure)."""
+
+    SUCCEEDED = "succeeded"
+    REQUIRES_ACTION = "requires_action"
+    PROCESSING = "processing"
+
+
+@attrs.frozen(kw_only=True)
+class Payment:
+    """Stripe's answer to a charge.
+
+    `body` is the JSON object that the caller is answered with: the charge once there is one, else the payment
+    intent. It may hold a `client_secret`, which belongs to the one who charged and to nobody else.
+    """
+
+    status: PaymentStatus
+    payment_intent_id: str
+    charge_id: str | None
+    body: bytes = attrs.field(repr=False)
+
+
+class GatewayError(TillportError):
+    """The gateway did not charge, or does not know whether it did."""
+
+
+class CardDeclined(GatewayError):
+    """The card's issuer or Stripe's fraud rules said no. Final for this token."""
+
+    code = "card_declined"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        decline_code: str | None = None,
+        payment_intent_id: str | None = None,
+        charge_id: str | None = None,
+        remedy: str = "Ask for another card and send its new token.",
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.reason = reason
+        """Stripe's error code: `card_declined`, `expired_card`, `incorrect_cvc`, … (docs.stripe.com/error-codes)."""
+        self.decline_code = decline_code
+        """The issuer's reason where it gave one: `insufficient_funds`, … (docs.stripe.com/declines/codes)."""
+        self.payment_intent_id = payment_intent_id
+        self.charge_id = charge_id
+
+
+class InvalidRequest(GatewayError):
+    """Stripe refused the request as such: an unknown or used token, an amount below its minimum, …"""
+
+    code = "invalid_request"
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, param: str | None = None, remedy: str = ""
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.reason = reason
+        """Stripe's error code where it gave one: `token_already_used`, `amount_too_small`, …"""
+        self.param = param
+
+
+class GatewayMisconfigured(GatewayError):
+    """Stripe refuses our key or what it may do. Nothing moved; only the operator can mend it."""
+
+    code = "gateway_misconfigured"
+
+
+class GatewayUnavailable(GatewayError):
+    """Stripe was not reached or would not take the request now. This try moved nothing."""
+
+    code = "gateway_unavailable"
+
+
+class OutcomeUnknown(GatewayError):
+    """The request left, no usable answer came back: the money may have moved."""
+
+    code = "outcome_unknown"
+
+
+class PaymentGateway(Protocol):
+    """Charge cards under an idempotency key. Implementations retry nothing by a new key, ever."""
+
+    @property
+    def livemode(self) -> bool:
+        """Whether real money moves."""
+        ...
+
+    async def charge(self, order: ChargeOrder, *, idempotency_key: str) -> Payment:
+        """Charge the order, exactly once per key for as long as Stripe remembers the key (24 hours).
+
+        The key also goes into the payment's metadata, so that `find` can tell later what became of it.
+        Raises every error of this module.
+        """
+        ...
+
+    async def find(self, idempotency_key: str, *, tried_from: float, tried_until: float) -> Payment | None:
+        """Tell what became of a charge that was tried between two moments (Unix seconds), without charging.
+
+        Returns the payment; raises `CardDeclined` if it was tried and declined; returns None only on proof
+        that Stripe holds no payment under that key. Raises `GatewayUnavailable` or `OutcomeUnknown` when there
+        is neither an answer nor such proof.
+        """
+        ...
