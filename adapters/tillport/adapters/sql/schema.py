@@ -139,8 +139,8 @@ attempts: Final = Table(
     Column("token", Text, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
-    Column("description", Text),
-    Column("metadata", Text, nullable=False, comment="JSON object"),
+    # JSON, because people's words may hold characters that a text column does not take.
+    Column("details", Text, nullable=False, comment="JSON object: description, metadata"),
     Column("started_at", Double, nullable=False),
     Column("tried_at", Double, nullable=False),
     Column("busy_until", Double, nullable=False),
