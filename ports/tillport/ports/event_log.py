@@ -1,6 +1,7 @@
 """The event log: the record of everything that Stripe told us, in an order that every reader agrees on."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Protocol
 
 import attrs
@@ -66,6 +67,43 @@ class Event:
             "created": self.created,
             "received_at": self.received_at,
         }
+
+
+def refuse_unrecordable(event: Event) -> None:
+    """Raise `EventRefused` for an event that not every store can hold.
+
+    Every event log refuses the same ones, so that nothing changes when one store takes another's place: a body
+    that is no UTF-8 text, NUL characters and lone surrogates (PostgreSQL has no place for them), times beyond 64
+    bits, a received time that is no number, and an empty id.
+    """
+    try:
+        text = event.body.decode()
+        names = "\n".join(
+            (
+                event.id,
+                event.type,
+                event.transaction_id,
+                event.payment_key,
+                *event.aliases,
+                event.api_version or "",
+                event.account or "",
+                event.request_key or "",
+            )
+        )
+        names.encode()
+    except UnicodeError:
+        text, names = "\0", ""
+    if (
+        "\0" in text
+        or "\0" in names
+        or not event.id
+        or not -(2**63) <= event.created < 2**63
+        or not isfinite(event.received_at)
+    ):
+        raise EventRefused(
+            "The event holds something that a database can't keep.",
+            remedy="Events are UTF-8 JSON with an id, without NUL characters, with times in 64 bits.",
+        )
 
 
 @attrs.frozen
