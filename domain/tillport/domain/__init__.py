@@ -1,1 +1,89 @@
-"""tbd"""
+"""The core: charge, verify, record, notify. Pure: it does no I/O, and depends on the ports alone.
+
+This is the menu; each dish is in a module of its name.
+"""
+
+from tillport.domain.access import Forbidden, may_hear, sees_raw
+from tillport.domain.amounts import Limits
+from tillport.domain.charge import (
+    ChargeAnswer,
+    ChargeInProgress,
+    ChargeRefused,
+    Charging,
+    Failure,
+    InvalidOrder,
+    KeyReused,
+    charge,
+    charge_status,
+)
+from tillport.domain.notify import (
+    Idle,
+    Relayed,
+    Reset,
+    follow,
+    message_of,
+    projection,
+    relay_once,
+    without_client_secret,
+)
+from tillport.domain.record import event_of, record
+from tillport.domain.resolve import Resolved, resolve_once
+from tillport.domain.selector import parse_selector
+from tillport.domain.sync import Suspended, run
+from tillport.domain.till import Receipt, Till, UnsafeConfiguration
+from tillport.domain.verify import (
+    NoSigningSecret,
+    NotAnEvent,
+    SignatureMalformed,
+    SignatureMismatch,
+    SignatureMissing,
+    TimestampOutsideTolerance,
+    VerifiedEvent,
+    Verifier,
+    WebhookRefused,
+    WrongMode,
+)
+
+__all__ = [
+    "ChargeAnswer",
+    "ChargeInProgress",
+    "ChargeRefused",
+    "Charging",
+    "Failure",
+    "Forbidden",
+    "Idle",
+    "InvalidOrder",
+    "KeyReused",
+    "Limits",
+    "NoSigningSecret",
+    "NotAnEvent",
+    "Receipt",
+    "Relayed",
+    "Reset",
+    "Resolved",
+    "SignatureMalformed",
+    "SignatureMismatch",
+    "SignatureMissing",
+    "Suspended",
+    "Till",
+    "TimestampOutsideTolerance",
+    "UnsafeConfiguration",
+    "VerifiedEvent",
+    "Verifier",
+    "WebhookRefused",
+    "WrongMode",
+    "charge",
+    "charge_status",
+    "event_of",
+    "follow",
+    "may_hear",
+    "message_of",
+    "parse_selector",
+    "projection",
+    "record",
+    "relay_once",
+    "resolve_once",
+    "run",
+    "sees_raw",
+    "without_client_secret",
+]

@@ -1,0 +1,213 @@
+"""Notify: tell the application what was recorded.
+
+Two ways out, both fed by the log alone, so that a crash between recording and telling loses nothing:
+
+- `relay_once` publishes what was recorded to the channel, in log order, at least once (promise 6);
+- `follow` is a subscription: the log first, then its tail, with no gap and no repeat (promise 7).
+
+Who may not see an event as Stripe sent it gets its `projection`: an allow-list, so that a field that Stripe adds
+tomorrow is not shown by default (promise 8). A `client_secret` is shown to nobody.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import attrs
+import msgspec
+
+from tillport.ports.channel import Channel, ChannelUnavailable, Message, MessageRefused
+from tillport.ports.clock import Clock
+from tillport.ports.cursors import Cursors
+from tillport.ports.doorbell import Doorbell
+from tillport.ports.event_log import Event, EventLog, RecordedEvent
+from tillport.ports.selector import Selector
+
+SEED_CHANNEL = "stripe"
+"""The channel of the seed; each transaction has its own as well, `stripe/<transaction id>`."""
+
+SHOWN = frozenset(
+    """
+    id object amount amount_captured amount_received amount_refunded captured charge created currency disputed
+    failure_code failure_message latest_charge livemode paid payment_intent reason refunded status
+    """.split()
+)
+"""What a client may see of an event's object: what became of the money, nothing of who paid or how."""
+
+
+def projection(event: Event) -> bytes:
+    """Return the JSON that a client may see of an event.
+
+    An expanded object where an id is usual is shown as its id.
+    """
+    about = msgspec.json.decode(event.body)["data"]["object"]
+    shown = {name: _plain(value) for name, value in about.items() if name in SHOWN}
+    return msgspec.json.encode(
+        {
+            "id": event.id,
+            "type": event.type,
+            "created": event.created,
+            "livemode": event.livemode,
+            "data": shown,
+        }
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.get("id")
+    return None if isinstance(value, list) else value
+
+
+def without_client_secret(body: bytes) -> bytes:
+    """Return the event's body with every `client_secret` nulled; the same bytes where there is none.
+
+    >>> without_client_secret(b'{"data":{"object":{"client_secret":"pi_1_secret_2"}}}')
+    b'{"data":{"object":{"client_secret":null}}}'
+    """
+    if b"client_" not in body and b"\\u" not in body:  # cheap, and no escape can hide the name from it
+        return body
+    decoded = msgspec.json.decode(body)
+    return msgspec.json.encode(decoded) if _null_secrets(decoded) else body
+
+
+def _null_secrets(value: Any) -> bool:
+    found = False
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == "client_secret" and inner is not None:
+                value[name] = None
+                found = True
+            else:
+                found |= _null_secrets(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            found |= _null_secrets(inner)
+    return found
+
+
+def headers_of(event: Event) -> dict[str, str]:
+    """Return the headers that selectors speak about: `id` is the transaction id, as in the seed."""
+    return {
+        "id": event.transaction_id,
+        "type": event.type,
+        "event": event.id,
+        "payment": event.payment_key,
+        "created": str(event.created),
+        "livemode": "true" if event.livemode else "false",
+    }
+
+
+def message_of(event: Event) -> Message:
+    """Return the message that goes out for an event."""
+    return Message(
+        id=event.id, key=event.payment_key, headers=headers_of(event), body=without_client_secret(event.body)
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Relayed:
+    """What one round of the relay did. `refused` are ids of events that the channel will never take."""
+
+    published: int = 0
+    refused: tuple[str, ...] = ()
+    position: int = 0
+    more: bool = False
+    """Whether the log probably holds more: the caller should come straight back."""
+
+
+async def relay_once(
+    log: EventLog,
+    channel: Channel,
+    cursors: Cursors,
+    *,
+    name: str,
+    owner: str,
+    position: int,
+    batch_size: int = 500,
+) -> Relayed:
+    """Publish the next events after `position` and move the cursor past them.
+
+    The caller holds the lease of `name` as `owner`. A crash before the cursor moved publishes the batch again.
+    Raises `ChannelUnavailable` (nothing is lost: come again later), `LeaseLost` and `LogUnavailable`.
+    """
+    page = await log.read(after=position, limit=batch_size)
+    refused: list[str] = []
+    messages = [message_of(recorded.event) for recorded in page.events]
+    if messages:
+        await _publish(channel, messages, refused)
+    if page.position > position:
+        await cursors.advance(name, owner=owner, position=page.position)
+    return Relayed(
+        published=len(messages) - len(refused),
+        refused=tuple(refused),
+        position=page.position,
+        more=len(page.events) >= batch_size,
+    )
+
+
+async def _publish(channel: Channel, messages: list[Message], refused: list[str]) -> None:
+    """Publish a batch; what the channel will never take is set aside, so that it holds up nobody else."""
+    while messages:
+        try:
+            return await channel.publish(messages)
+        except MessageRefused as error:
+            rest = [message for message in messages if message.id != error.message_id]
+            if len(rest) == len(messages):
+                raise ChannelUnavailable("The channel refused a message that it was not given.") from error
+            refused.append(error.message_id)
+            messages = rest
+    return None
+
+
+@attrs.frozen
+class Idle:
+    """Nothing new for a while: the moment for a keep-alive. `position` is where the subscription stands."""
+
+    position: int
+
+
+@attrs.frozen
+class Reset:
+    """Events after the position asked for are gone (retention): what follows is not everything."""
+
+    position: int
+
+
+Heard: TypeAlias = RecordedEvent | Idle | Reset
+
+
+async def follow(
+    log: EventLog,
+    doorbell: Doorbell,
+    clock: Clock,
+    *,
+    where: Selector | None,
+    after: int = 0,
+    idle_seconds: float = 15.0,
+    look_seconds: float = 1.0,
+    page_size: int = 100,
+) -> AsyncIterator[Heard]:
+    """Yield every selected event after a position, first from the log and then as they come, without end.
+
+    Yields `Idle` after `idle_seconds` without an event, and `Reset` when the log no longer reaches back to `after`.
+    `look_seconds` bounds the delay when the doorbell was not heard. Raises `LogUnavailable`; whoever catches it goes
+    on from the last position.
+    """
+    position = after
+    quiet_since = clock.now()
+    while True:
+        heard = doorbell.rings  # before the look, so that what is recorded during the look wakes us
+        page = await log.read(after=position, where=where, limit=page_size)
+        if page.reset:
+            yield Reset(page.position)
+        for recorded in page.events:
+            yield recorded
+        position = page.position
+        if page.events:
+            quiet_since = clock.now()
+            if len(page.events) >= page_size:
+                continue
+        elif clock.now() - quiet_since >= idle_seconds:
+            yield Idle(position)
+            quiet_since = clock.now()
+        await doorbell.wait(heard, seconds=min(look_seconds, idle_seconds))

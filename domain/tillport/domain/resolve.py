@@ -1,0 +1,127 @@
+"""Resolve what is unknown: settle attempts whose outcome was lost, without ever charging anew.
+
+Three witnesses are heard, in this order: our own log (a webhook of the payment carries our idempotency key), Stripe
+under the same key while it remembers it, and Stripe's list of payments after that. What none of them settles is
+reported, never guessed.
+"""
+
+import attrs
+import msgspec
+
+from tillport.domain.charge import (
+    KEY_HORIZON_SECONDS,
+    Charging,
+    Failure,
+    outcome_of_error,
+    outcome_of_payment,
+    try_once,
+)
+from tillport.ports.event_log import EventLog, LogUnavailable
+from tillport.ports.ledger import Attempt, AttemptState, Outcome
+from tillport.ports.payments import CardDeclined, GatewayError
+from tillport.ports.selector import Compare
+
+LONGEST_PAUSE_SECONDS = 3600.0
+
+
+@attrs.frozen(kw_only=True)
+class Resolved:
+    """What one round did: keys of attempts that are settled now, and of those that still are not."""
+
+    settled: tuple[str, ...] = ()
+    still_unknown: tuple[str, ...] = ()
+
+
+def pause_seconds(tries: int) -> float:
+    """Return how long to leave an attempt alone after that many tries: 2, 4, 8 … seconds, an hour at most."""
+    return min(2.0 ** min(tries, 20), LONGEST_PAUSE_SECONDS)
+
+
+async def resolve_once(using: Charging, log: EventLog, *, limit: int = 20) -> Resolved:
+    """Take over up to `limit` attempts that rest unsettled, and settle what can be settled.
+
+    Safe to run anywhere and any number of times at once. Raises `LedgerUnavailable`.
+    """
+    settled: list[str] = []
+    unknown: list[str] = []
+    now = using.clock.now()
+    for attempt in await using.ledger.unsettled(idle_at=now, limit=limit):
+        if attempt.state is AttemptState.UNKNOWN and now < attempt.tried_at + pause_seconds(attempt.tries):
+            unknown.append(attempt.key)
+            continue
+        taken = await using.ledger.take_over(
+            attempt.key, seen_tries=attempt.tries, now=now, busy_until=now + using.try_seconds
+        )
+        if taken is None:
+            continue  # its own caller came back, or another worker was faster
+        state = await _settle(taken, using, log, now=now)
+        (settled if state.final else unknown).append(taken.key)
+    return Resolved(settled=tuple(settled), still_unknown=tuple(unknown))
+
+
+async def _settle(attempt: Attempt, using: Charging, log: EventLog, *, now: float) -> AttemptState:
+    outcome = await _from_log(attempt, log)
+    if outcome is None:
+        if now - attempt.started_at <= KEY_HORIZON_SECONDS:
+            return (await try_once(attempt, using)).state
+        outcome = await _from_stripe(attempt, using)
+    return (await using.ledger.settle(attempt.key, outcome, tries=attempt.tries)).state
+
+
+class _ChargeHead(msgspec.Struct):
+    id: str
+    payment_intent: str
+    status: str
+
+
+class _ChargeData(msgspec.Struct):
+    object: msgspec.Raw
+
+
+class _ChargeEvent(msgspec.Struct):
+    data: _ChargeData
+
+
+async def _from_log(attempt: Attempt, log: EventLog) -> Outcome | None:
+    try:
+        page = await log.read(after=0, where=Compare("request_key", "=", attempt.key), limit=20)
+    except LogUnavailable:
+        return None
+    for recorded in page.events:
+        if recorded.event.type != "charge.succeeded":
+            continue  # a success is proof by itself; a failure could be followed by one
+        body = bytes(msgspec.json.decode(recorded.event.body, type=_ChargeEvent).data.object)
+        head = msgspec.json.decode(body, type=_ChargeHead)
+        return Outcome(
+            state=AttemptState.SUCCEEDED, body=body, payment_intent_id=head.payment_intent, charge_id=head.id
+        )
+    return None
+
+
+async def _from_stripe(attempt: Attempt, using: Charging) -> Outcome:
+    try:
+        payment = await using.gateway.find(
+            attempt.key, tried_from=attempt.started_at, tried_until=attempt.started_at + KEY_HORIZON_SECONDS
+        )
+    except CardDeclined as declined:
+        return outcome_of_error(declined, attempt)
+    except GatewayError as error:
+        return attrs.evolve(attempt.outcome, state=AttemptState.UNKNOWN, body=_unsettled(error.message))
+    if payment is not None:
+        return outcome_of_payment(payment)
+    failure = Failure(
+        code="not_charged",
+        message="Stripe holds no payment for this request: the card was not charged.",
+        remedy="Start again with a new key and a new token.",
+    )
+    return Outcome(state=AttemptState.NOT_CHARGED, body=msgspec.json.encode(failure))
+
+
+def _unsettled(message: str) -> bytes:
+    return msgspec.json.encode(
+        Failure(
+            code="outcome_unknown",
+            message=f"The outcome could not be settled yet: {message}",
+            remedy="It is being looked into. Do not pay again before it is known.",
+        )
+    )
