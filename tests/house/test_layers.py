@@ -114,7 +114,9 @@ def test_a_violation_breaks_its_contract(copied, contract, place, code):
 def foreign_imports(graph: grimp.ImportGraph, room: str) -> set[str]:
     """List what a room imports from outside the project, by top-level name."""
     ours = graph.find_descendants(f"tillport.{room}") | {f"tillport.{room}"}
-    found = {name.split(".")[0] for module in ours for name in graph.find_modules_directly_imported_by(module)}
+    found = {
+        name.split(".")[0] for module in ours for name in graph.find_modules_directly_imported_by(module)
+    }
     return found - {"tillport"}
 
 
