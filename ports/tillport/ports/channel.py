@@ -1,11 +1,13 @@
 """The channel: the way out to other systems. A courier, never the record."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import attrs
 
 from tillport.ports.errors import TillportError
+from tillport.ports.selector import NUMBER_FIELDS, Selector, matches
 
 
 class ChannelUnavailable(TillportError):
@@ -36,6 +38,57 @@ class Message:
     key: str
     headers: Mapping[str, str]
     body: bytes = attrs.field(repr=False)
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NOT_IN_A_VALUE = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
+
+
+def refuse_unsendable(message: Message) -> None:
+    """Raise `MessageRefused` for what no courier carries unharmed; every channel calls this before it sends.
+
+    A message has an id, its text can be written as UTF-8, header names are tokens (RFC 9110 §5.6.2), and header
+    values hold no control characters and neither begin nor end with space: some courier would trim them.
+    """
+
+    def refused(why: str) -> MessageRefused:
+        return MessageRefused(f"The message can't be sent: {why}.", message_id=message.id, remedy="Skip it.")
+
+    texts = (message.id, message.key, *message.headers.values())
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise refused("its id, key or headers can't be written as UTF-8") from error
+    if not message.id or _NOT_IN_A_VALUE.search(message.id):
+        raise refused("its id is empty, or holds control characters or space at an end")
+    for name, value in message.headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise refused(f"{name[:40]!a} is no name for a header")
+        if _NOT_IN_A_VALUE.search(value):
+            raise refused(f"the value of {name[:40]!r} holds control characters, or space at an end")
+
+
+def selects(selector: Selector | None, message: Message) -> bool:
+    """Tell whether a message is selected by its headers, as an event is by its fields. None selects every message.
+
+    Headers are text, so `created` and `received_at` are read as numbers. `id` is the header `id` or the key.
+
+    >>> from tillport.ports.selector import Compare
+    >>> told = Message(id="evt_1", key="pi_1", headers={"id": "ch_1", "type": "charge.succeeded"}, body=b"{}")
+    >>> selects(Compare("id", "=", "ch_1"), told), selects(Compare("type", "=", "charge.refunded"), told)
+    (True, False)
+    """
+    fields: dict[str, str | float | None] = {"event_id": message.id, "payment_key": message.key}
+    for name, value in message.headers.items():
+        fields[name] = _number(value) if name in NUMBER_FIELDS else value
+    return matches(selector, fields, (message.headers.get("id", ""), message.key))
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 class Channel(Protocol):
