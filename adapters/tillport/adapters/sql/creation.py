@@ -1,0 +1,67 @@
+"""Create the tables by ourselves where that is wanted: in a SQLite file, and in tests.
+
+A database that people manage (PostgreSQL) is created and changed by migrations, by command.
+"""
+
+import sqlite3
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import create_mock_engine
+
+from tillport.adapters.sql.schema import metadata, tables_for
+
+REVISION: Final = "0001"
+"""The migration that the tables of this version of Tillport amount to."""
+
+VERSION_TABLE: Final = "tillport_version"
+"""Where a database notes its migration: Alembic's table under a name of its own, apart from the host's."""
+
+_IS_CREATED: Final = f"SELECT 1 FROM sqlite_master WHERE name = '{VERSION_TABLE}'"  # noqa: S608 - a constant
+
+
+@cache
+def ddl(dialect: str) -> tuple[str, ...]:
+    """Return the statements that create every table and index of a dialect in an empty database.
+
+    >>> sum(statement.startswith('CREATE TABLE "StripeEvents"') for statement in ddl("sqlite"))
+    1
+    """
+    statements: list[str] = []
+
+    def note(statement: Any, *_args: Any, **_kwargs: Any) -> None:
+        statements.append(str(statement.compile(dialect=engine.dialect)).strip())
+
+    engine = create_mock_engine(f"{dialect}://", note)
+    metadata.create_all(engine, tables=tables_for(dialect), checkfirst=False)
+    return tuple(statements)
+
+
+def create_sqlite(connection: sqlite3.Connection) -> None:
+    """Put the tables into a SQLite file that has none, and switch it to WAL. Many may do this at the same time.
+
+    Raises `sqlite3.Error`, among them an `OperationalError` for a file that needs another version of Tillport.
+    """
+    if connection.execute(_IS_CREATED).fetchone() is None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if connection.execute(_IS_CREATED).fetchone() is None:
+                _create(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    (revision,) = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608 - a constant
+    if revision != REVISION:
+        raise sqlite3.OperationalError(
+            f"the file's tables are of version {revision}, this Tillport needs {REVISION}: run `tillport db upgrade`"
+        )
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in ddl("sqlite"):
+        connection.execute(statement)
+    connection.execute(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    connection.execute(f"INSERT INTO {VERSION_TABLE} VALUES (?)", (REVISION,))  # noqa: S608 - a constant

@@ -1,0 +1,249 @@
+"""The event log, the ledger and the cursors in one SQLite file.
+
+    store = SqliteStore("till.sqlite3")
+    log, ledger, cursors = SqliteEventLog(store), SqliteLedger(store), SqliteCursors(store)
+    …
+    await store.aclose()
+
+The file is created with its tables at first use. Several processes may have it open; each write of one waits for
+the other's commit. Errors of the file (locked, full, unreadable) become `LogUnavailable` and `LedgerUnavailable`.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import attrs
+
+from tillport.adapters.sql.rows import attempt_of, attempt_row, outcome_row, recorded_event
+from tillport.adapters.sql.schema import events as events_table
+from tillport.adapters.sql.selection import find_statement, read_statement, shape_of, values_of
+from tillport.adapters.sql.sqlite_events import HEAD, HORIZON, record_exclusively
+from tillport.adapters.sql.sqlite_store import SQLITE, SqliteStore, StoreUnavailable
+from tillport.adapters.sql.statements import Compiled, cursor_statements, ledger_statements
+from tillport.ports.cursors import LeaseLost
+from tillport.ports.errors import TillportError
+from tillport.ports.event_log import (
+    Event,
+    EventRefused,
+    LogUnavailable,
+    Page,
+    RecordedEvent,
+    refuse_unrecordable,
+)
+from tillport.ports.ledger import Attempt, LedgerUnavailable, Opened, Outcome
+from tillport.ports.selector import Selector
+
+T = TypeVar("T")
+
+_POSITION = events_table.c.seq  # one writer at a time: the order of insertion is the order of the log
+
+
+@contextmanager
+def _told_as(error_type: type[TillportError], what: str) -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise error_type(
+            f"{what} can't be reached now. {error}",
+            remedy="Look at the database file: is it there, unlocked, on a disk with room? Then try again.",
+        ) from error
+
+
+@attrs.frozen
+class SqliteEventLog:
+    """The event log, and its housekeeping, in a SQLite file."""
+
+    _store: SqliteStore
+
+    async def record(self, events: Sequence[Event]) -> Sequence[bool]:
+        """See `EventLog.record`."""
+        for event in events:
+            refuse_unrecordable(event)
+        if not events:
+            return []
+        with _told_as(LogUnavailable, "The event log"):
+            try:
+                return await self._store.write(lambda connection: record_exclusively(connection, events))
+            except (sqlite3.IntegrityError, sqlite3.DataError) as error:
+                raise EventRefused(f"SQLite refuses an event: {error}.") from error
+
+    async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
+        """See `EventLog.read`."""
+        statement = read_statement(shape_of(where), SQLITE, _POSITION, events_table)
+        values = values_of(where)
+
+        def work(connection: sqlite3.Connection) -> Page:
+            (head,) = connection.execute(HEAD).fetchone()
+            (horizon,) = connection.execute(HORIZON).fetchone()
+            rows: list[Any] = []
+            if head > after:
+                bound = statement.positional(b_after=after, b_head=head, b_limit=limit, **values)
+                rows = connection.execute(statement.text, bound).fetchall()
+            found = tuple(recorded_event(row) for row in rows)
+            position = found[-1].position if found and len(found) == limit else max(after, head)
+            return Page(events=found, position=position, reset=after < horizon)
+
+        return await self._read(work)
+
+    async def find(self, event_id: str) -> RecordedEvent | None:
+        """See `EventLog.find`."""
+        statement = find_statement(SQLITE, _POSITION, events_table)
+        row = await self._read(lambda connection: _one(connection, statement, b_event_id=event_id))
+        return None if row is None else recorded_event(row)
+
+    async def head(self) -> int:
+        """See `EventLog.head`."""
+        head: int = await self._read(lambda connection: connection.execute(HEAD).fetchone()[0])
+        return head
+
+    async def forget(self, *, received_before: float, up_to: int, now: float) -> int:
+        """See `Housekeeping.forget`. One transaction, so that no id is ever without its row or its tombstone."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            (end,) = connection.execute(
+                'SELECT coalesce((SELECT min(seq) FROM "StripeEvents" WHERE received_at >= ?) - 1, '
+                '(SELECT max(seq) FROM "StripeEvents"), 0)',
+                (received_before,),
+            ).fetchone()
+            end = min(end, up_to)
+            connection.execute(
+                "INSERT INTO tillport_tombstones (event_id, forgotten_at) "
+                'SELECT event_id, ? FROM "StripeEvents" WHERE seq <= ? ON CONFLICT DO NOTHING',
+                (now, end),
+            )
+            connection.execute(
+                "UPDATE tillport_log_state SET value = max(value, coalesce("
+                "(SELECT max(seq) FROM \"StripeEvents\" WHERE seq <= ?), 0)) WHERE name = 'horizon'",
+                (end,),
+            )
+            connection.execute(
+                "DELETE FROM tillport_aliases WHERE alias IN (SELECT value FROM "
+                '"StripeEvents", json_each(aliases) WHERE seq <= ?) AND seq <= ?',
+                (end, end),
+            )
+            return connection.execute('DELETE FROM "StripeEvents" WHERE seq <= ?', (end,)).rowcount
+
+        with _told_as(LogUnavailable, "The event log"):
+            return await self._store.write(work)
+
+    async def replace_body(self, event_id: str, body: bytes, *, now: float) -> bool:
+        """See `Housekeeping.replace_body`."""
+        recorded = await self.find(event_id)
+        if recorded is None:
+            return False
+        refuse_unrecordable(attrs.evolve(recorded.event, body=body))
+        values = (body.decode(), now, event_id)
+
+        def work(connection: sqlite3.Connection) -> bool:
+            statement = 'UPDATE "StripeEvents" SET body = ?, erased_at = ? WHERE event_id = ?'
+            return connection.execute(statement, values).rowcount == 1
+
+        with _told_as(LogUnavailable, "The event log"):
+            return await self._store.write(work)
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with _told_as(LogUnavailable, "The event log"):
+            return await self._store.read(work)
+
+
+@attrs.frozen
+class SqliteLedger:
+    """The charge ledger in a SQLite file."""
+
+    _store: SqliteStore
+
+    async def open(self, attempt: Attempt) -> Opened:
+        """See `ChargeLedger.open`."""
+        one = ledger_statements(SQLITE)
+        values = {f"b_{name}": value for name, value in attempt_row(attempt).items()}
+
+        def work(connection: sqlite3.Connection) -> Opened:
+            new = _one(connection, one.insert, **values) is not None
+            row = _one(connection, one.find, b_key=attempt.key)
+            assert row is not None, "it was just inserted, or was there"
+            return Opened(attempt_of(row), new=new)
+
+        return await self._write(work)
+
+    async def take_over(self, key: str, *, seen_tries: int, now: float, busy_until: float) -> Attempt | None:
+        """See `ChargeLedger.take_over`."""
+        statement = ledger_statements(SQLITE).take_over
+        values = {"b_key": key, "b_seen_tries": seen_tries, "b_now": now, "b_busy_until": busy_until}
+        row = await self._write(lambda connection: _one(connection, statement, **values))
+        return None if row is None else attempt_of(row)
+
+    async def settle(self, key: str, outcome: Outcome, *, tries: int) -> Attempt:
+        """See `ChargeLedger.settle`."""
+        one = ledger_statements(SQLITE)
+        values = {f"b_{name}": value for name, value in outcome_row(outcome).items()}
+
+        def work(connection: sqlite3.Connection) -> Any:
+            taken = _one(connection, one.settle, b_key=key, b_tries=tries, **values)
+            return taken or _one(connection, one.find, b_key=key)
+
+        row = await self._write(work)
+        if row is None:
+            raise KeyError(key)
+        return attempt_of(row)
+
+    async def find(self, key: str) -> Attempt | None:
+        """See `ChargeLedger.find`."""
+        statement = ledger_statements(SQLITE).find
+        row = await self._read(lambda connection: _one(connection, statement, b_key=key))
+        return None if row is None else attempt_of(row)
+
+    async def unsettled(self, *, idle_at: float, limit: int) -> Sequence[Attempt]:
+        """See `ChargeLedger.unsettled`."""
+        statement = ledger_statements(SQLITE).unsettled
+        bound = statement.positional(b_idle_at=idle_at, b_limit=limit)
+        rows = await self._read(lambda connection: connection.execute(statement.text, bound).fetchall())
+        return [attempt_of(row) for row in rows]
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with _told_as(LedgerUnavailable, "The ledger"):
+            return await self._store.write(work)
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with _told_as(LedgerUnavailable, "The ledger"):
+            return await self._store.read(work)
+
+
+@attrs.frozen
+class SqliteCursors:
+    """The consumer cursors in a SQLite file."""
+
+    _store: SqliteStore
+
+    async def claim(self, name: str, *, owner: str, now: float, until: float) -> int | None:
+        """See `Cursors.claim`."""
+        statement = cursor_statements(SQLITE).claim
+        row = await self._write(statement, b_name=name, b_owner=owner, b_now=now, b_until=until)
+        return None if row is None else int(row[0])
+
+    async def advance(self, name: str, *, owner: str, position: int) -> None:
+        """See `Cursors.advance`."""
+        statement = cursor_statements(SQLITE).advance
+        if await self._write(statement, b_name=name, b_owner=owner, b_position=position) is None:
+            raise LeaseLost(f"Another reader has taken over {name!r}.", remedy="Stop, and claim again later.")
+
+    async def release(self, name: str, *, owner: str) -> None:
+        """See `Cursors.release`."""
+        await self._write(cursor_statements(SQLITE).release, b_name=name, b_owner=owner)
+
+    async def positions(self) -> dict[str, int]:
+        """See `Cursors.positions`."""
+        text = cursor_statements(SQLITE).positions.text
+        with _told_as(LogUnavailable, "The cursors"):
+            return await self._store.read(lambda connection: dict(connection.execute(text).fetchall()))
+
+    async def _write(self, statement: Compiled, **values: Any) -> Any:
+        with _told_as(LogUnavailable, "The cursors"):
+            return await self._store.write(lambda connection: _one(connection, statement, **values))
+
+
+def _one(connection: sqlite3.Connection, statement: Compiled, **values: Any) -> Any:
+    """Run a statement to its end and return its first row, if any."""
+    rows = connection.execute(statement.text, statement.positional(**values)).fetchall()
+    return rows[0] if rows else None

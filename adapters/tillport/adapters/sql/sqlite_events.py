@@ -1,0 +1,105 @@
+"""The event log's statements on SQLite, for whoever holds a connection: our writer thread, or a host."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from tillport.adapters.sql.rows import EVENT_COLUMNS, event_row, more_aliases
+from tillport.ports.event_log import Event, refuse_unrecordable
+
+Execute = Callable[[str, tuple[Any, ...]], Any]
+"""Run one statement and return something with `rowcount` and `fetchall`: a cursor, or a SQLAlchemy result."""
+
+_ROWS_PER_STATEMENT: Final = 512
+"""Larger batches are cut. With 13 values a row this stays far below SQLite's limit of 32,766 values
+(https://www.sqlite.org/limits.html, since 3.32; RETURNING needs 3.35)."""
+
+HEAD: Final = (
+    'SELECT max(coalesce((SELECT max(seq) FROM "StripeEvents"), 0), '
+    "(SELECT value FROM tillport_log_state WHERE name = 'horizon'))"
+)
+HORIZON: Final = "SELECT value FROM tillport_log_state WHERE name = 'horizon'"
+
+
+@lru_cache(maxsize=128)
+def _insert(rows: int, *, returning: bool) -> str:
+    columns = ", ".join(EVENT_COLUMNS)
+    row = f"({', '.join('?' * len(EVENT_COLUMNS))})"
+    return (
+        f'INSERT INTO "StripeEvents" ({columns}) SELECT * FROM (VALUES {", ".join([row] * rows)}) '  # noqa: S608 - constants
+        "WHERE NOT EXISTS (SELECT 1 FROM tillport_tombstones WHERE event_id = column1) "
+        "ON CONFLICT (event_id) DO NOTHING" + (" RETURNING event_id" if returning else "")
+    )
+
+
+@lru_cache(maxsize=32)
+def _insert_aliases(rows: int) -> str:
+    return (
+        "INSERT INTO tillport_aliases (alias, seq) SELECT column1, seq "  # noqa: S608 - constants
+        f'FROM (VALUES {", ".join(["(?, ?)"] * rows)}) JOIN "StripeEvents" ON event_id = column2'
+    )
+
+
+def record_exclusively(connection: sqlite3.Connection, events: Sequence[Event]) -> list[bool]:
+    """Record inside a transaction that began IMMEDIATE, in as few steps as can be (see `sqlite_store`)."""
+    unique = _unique(events)
+    (before,) = connection.execute(HEAD).fetchone()
+    inserted = 0
+    for part in _parts(unique):
+        inserted += connection.execute(_insert(len(part), returning=False), _flat(part)).rowcount
+    if inserted == len(unique):
+        new = set(unique)
+    else:
+        rows = connection.execute('SELECT event_id FROM "StripeEvents" WHERE seq > ?', (before,)).fetchall()
+        new = {event_id for (event_id,) in rows}
+    _record_aliases(connection.execute, [unique[event_id] for event_id in unique if event_id in new])
+    return _first_of_each(events, new)
+
+
+def record_through(execute: Execute, events: Sequence[Event]) -> list[bool]:
+    """Record on a host's connection, inside whatever transaction it has. Neither commits nor rolls back.
+
+    Raises `EventRefused` before anything is written.
+    """
+    for event in events:
+        refuse_unrecordable(event)
+    unique = _unique(events)
+    new: set[str] = set()
+    for part in _parts(unique):
+        result = execute(_insert(len(part), returning=True), _flat(part))
+        new.update(row[0] for row in result.fetchall())
+    _record_aliases(execute, [unique[event_id] for event_id in unique if event_id in new])
+    return _first_of_each(events, new)
+
+
+def _record_aliases(execute: Execute, events: list[Event]) -> None:
+    pairs = [(alias, event.id) for event in events for alias in more_aliases(event)]
+    for start in range(0, len(pairs), _ROWS_PER_STATEMENT):
+        part = pairs[start : start + _ROWS_PER_STATEMENT]
+        execute(_insert_aliases(len(part)), tuple(value for pair in part for value in pair))
+
+
+def _unique(events: Sequence[Event]) -> dict[str, Event]:
+    """Return the first event of each id, in order."""
+    unique: dict[str, Event] = {}
+    for event in events:
+        unique.setdefault(event.id, event)
+    return unique
+
+
+def _parts(unique: dict[str, Event]) -> list[list[Event]]:
+    rows = list(unique.values())
+    return [rows[start : start + _ROWS_PER_STATEMENT] for start in range(0, len(rows), _ROWS_PER_STATEMENT)]
+
+
+def _flat(part: list[Event]) -> tuple[Any, ...]:
+    return tuple(value for event in part for value in event_row(event))
+
+
+def _first_of_each(events: Sequence[Event], new: set[str]) -> list[bool]:
+    result: list[bool] = []
+    for event in events:
+        result.append(event.id in new)
+        new.discard(event.id)
+    return result
