@@ -47,7 +47,7 @@ LOCK = ENVIRONMENT.with_name(f"{ENVIRONMENT.name}.lock")
 
 ROOMS = ("ports", "domain", "adapters", "simulator")
 EVERYTHING = ("-q", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
-CODE = (*ROOMS, "tests", "benchmarks", "docs", "dev.py")
+CODE = (*ROOMS, "tests", "benchmarks", "docs", ".ci", "dev.py")
 
 
 # The commands ---------------------------------------------------------------------------------------------------------

@@ -7,11 +7,14 @@ Campaigns. A test that is marked `@pytest.mark.campaign(seconds=…)` works for 
 * `pytest -m campaign` runs it at its full length, the one in its mark;
 * `TILLPORT_CAMPAIGN_SECONDS=20 pytest` runs all tests, campaigns included, each cut to 20 seconds at most.
 
+Node. A test that is marked `node` is left out where there is no `node` program.
+
 CI. With `CI=true` a skipped test fails the run: what cannot run there must be deselected by name, where it is seen.
 """
 
 import ipaddress
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -96,10 +99,13 @@ def campaign_seconds(request: pytest.FixtureRequest) -> float:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave campaigns out unless they are asked for; give those that run the time that they need."""
     asked_for = "campaign" in (config.getoption("markexpr") or "") or _cut() is not None
+    without_node = shutil.which("node") is None
     kept, left_out = [], []
     for item in items:
         mark = item.get_closest_marker("campaign")
-        if mark is None:
+        if without_node and item.get_closest_marker("node") is not None:
+            left_out.append(item)
+        elif mark is None:
             kept.append(item)
         elif asked_for or item.nodeid in config.args:
             if item.get_closest_marker("timeout") is None:

@@ -19,7 +19,7 @@ EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["projec
 ROOMS = {
     "tillport.ports": "",
     "tillport.domain": "",
-    "tillport.simulator": "simulator",
+    "tillport.simulator": "simulator testing stripe",
     "tillport.adapters.memory": "",
     "tillport.adapters.runtime": "",
     "tillport.adapters.conformance": "testing",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
-INI = '[tool.pytest.ini_options]\nanyio_mode = "auto"\nmarkers = ["campaign(seconds): long"]\n'
+INI = '[tool.pytest.ini_options]\nanyio_mode = "auto"\nmarkers = ["campaign(seconds): long", "node: js"]\n'
 
 
 @pytest.fixture
@@ -73,6 +73,11 @@ def test_the_environment_cuts_a_campaign_short(suite):
     run = suite(LONG, "-s", TILLPORT_CAMPAIGN_SECONDS="7")
     assert "works for 7 seconds" in run.stdout
     assert "2 passed" in run.stdout
+
+
+def test_without_node_its_tests_are_left_out(suite):
+    run = suite("@pytest.mark.node\ndef test_js(): pass\ndef test_py(): pass\n", PATH="/nowhere")
+    assert "1 passed, 1 deselected" in run.stdout
 
 
 @pytest.mark.parametrize("address", [("192.0.2.1", 9), ("2001:db8::1", 9)])
