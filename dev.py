@@ -184,6 +184,7 @@ def only_one() -> Iterator[None]:
         except ImportError:  # Windows has no fcntl: two first runs at once are the caller's risk there
             yield
             return
+        os.set_inheritable(lock.fileno(), True)  # an installer that outlives a killed dev.py keeps the lock
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -243,6 +244,7 @@ def narrate(command: list[str], environment: dict[str, str]) -> int:
             command,
             cwd=ROOT,
             env=environment,
+            close_fds=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
