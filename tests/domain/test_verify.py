@@ -182,7 +182,7 @@ def test_no_secret_shows_in_what_people_see() -> None:
         assert "jenny" not in str(refused.value)
 
 
-# Against the official SDK: what it accepts and we do not is on the list in docs/promises.md, and we never accept more.
+# Against the official SDK: what it accepts and we do not is on the list in docs/explanation/the-promises.md, and we never accept more.
 
 HEADERS = st.one_of(
     st.builds(

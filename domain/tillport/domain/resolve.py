@@ -19,9 +19,11 @@ from tillport.domain.charge import (
 from tillport.ports.event_log import EventLog, LogUnavailable
 from tillport.ports.ledger import Attempt, AttemptState, Outcome
 from tillport.ports.payments import CardDeclined, GatewayError
-from tillport.ports.selector import Compare
+from tillport.ports.selector import AllOf, Compare
 
 LONGEST_PAUSE_SECONDS = 3600.0
+CLOCK_SLACK_SECONDS = 600.0
+"""How far the clocks of two of our processes may be apart."""
 
 
 @attrs.frozen(kw_only=True)
@@ -83,8 +85,15 @@ class _ChargeEvent(msgspec.Struct):
 
 
 async def _from_log(attempt: Attempt, log: EventLog) -> Outcome | None:
+    # The time bound keeps this cheap in a log of years: webhooks carry our key only after we have sent it.
+    where = AllOf(
+        (
+            Compare("received_at", ">=", attempt.started_at - CLOCK_SLACK_SECONDS),
+            Compare("request_key", "=", attempt.key),
+        )
+    )
     try:
-        page = await log.read(after=0, where=Compare("request_key", "=", attempt.key), limit=20)
+        page = await log.read(after=0, where=where, limit=20)
     except LogUnavailable:
         return None
     for recorded in page.events:

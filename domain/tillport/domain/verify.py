@@ -2,8 +2,8 @@
 
 The scheme (https://docs.stripe.com/webhooks#verify-manually): the header `Stripe-Signature` holds `t=<Unix
 seconds>` and one `v1=<hex>` per active secret; each is HMAC-SHA256 of `<t>.<raw body>`. Other schemes (`v0` on test
-events) are noise. We are stricter than the official SDK where its leniency helps nobody; `docs/promises.md` lists
-where.
+events) are noise. We are stricter than the official SDK where its leniency helps nobody; `docs/explanation/the-promises.md`
+lists where.
 
 Verifying must cost little more than the HMAC itself, because it guards the door of everything else: each secret's
 key schedule is hashed once and kept, and of the body only the envelope is decoded.
