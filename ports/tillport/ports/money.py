@@ -7,6 +7,7 @@ How many minor units make one of what people write depends on the currency
 """
 
 from decimal import Decimal
+
 import attrs
 
 from tillport.ports.errors import TillportError
