@@ -1,0 +1,58 @@
+"""Benches over SQLite files."""
+
+import itertools
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+import pytest
+
+from tillport.adapters.sql.sqlite_store import SqliteStore
+
+T = TypeVar("T")
+
+
+@attrs.define
+class SqliteBench:
+    """One SQLite file; `adapter` is what is made of a store."""
+
+    path: Path
+    adapter: Callable[[SqliteStore], object]
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[object]:
+        store = SqliteStore(self.path, busy_timeout_seconds=1.0)
+        try:
+            yield self.adapter(store)
+        finally:
+            await store.aclose()
+
+    @asynccontextmanager
+    async def outage(self) -> AsyncIterator[None]:
+        """Another process holds the write lock."""
+        other = sqlite3.connect(self.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            other.execute("ROLLBACK")
+            other.close()
+
+
+@pytest.fixture
+def new_bench(
+    tmp_path,
+) -> Callable[[Callable[[SqliteStore], object]], Callable[[], AbstractAsyncContextManager]]:
+    numbers = itertools.count()
+
+    def maker(adapter):
+        @asynccontextmanager
+        async def new() -> AsyncIterator[SqliteBench]:
+            yield SqliteBench(tmp_path / f"{next(numbers)}.sqlite3", adapter)
+
+        return new
+
+    return maker
