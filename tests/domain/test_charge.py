@@ -1,0 +1,410 @@
+"""Charge once (promise 1), whatever is repeated, lost or interrupted."""
+
+import asyncio
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tillport.adapters.memory.clock import ManualClock
+from tillport.adapters.memory.event_log import MemoryEventLog
+from tillport.adapters.memory.ledger import MemoryLedger
+from tillport.adapters.memory.payments import GatewayFault, MemoryGateway
+from tillport.adapters.memory.policy import MaximumAmount
+from tillport.domain.charge import (
+    KEY_HORIZON_SECONDS,
+    ChargeAnswer,
+    ChargeInProgress,
+    ChargeRefused,
+    Charging,
+    InvalidOrder,
+    KeyReused,
+    charge,
+    charge_status,
+    single_use,
+)
+from tillport.domain.resolve import Resolved, pause_seconds, resolve_once
+from tillport.ports.access import Caller, CallerKind
+from tillport.ports.event_log import Event
+from tillport.ports.ledger import AttemptState, LedgerUnavailable
+from tillport.ports.money import InvalidAmount, Money
+from tillport.ports.payments import ChargeOrder
+
+SHOP = Caller("shop", CallerKind.APP)
+OTHER = Caller("other", CallerKind.APP)
+
+
+class Counter:
+    """A counter with everything that charging needs, in memory."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.gateway = MemoryGateway(self.clock)
+        self.ledger = MemoryLedger()
+        self.log = MemoryEventLog()
+        self.nonces = 0
+        self.using = Charging(
+            gateway=self.gateway, ledger=self.ledger, policy=MaximumAmount({"usd": 100_000}), clock=self.clock
+        )
+
+    async def charge(
+        self,
+        token: str = "tok_1A",
+        amount_minor: int = 1250,
+        *,
+        key: str | None = None,
+        caller: Caller = SHOP,
+    ) -> ChargeAnswer:
+        self.nonces += 1
+        order = ChargeOrder(token, Money(amount_minor, "usd"))
+        return await charge(order, self.using, caller=caller, nonce=str(self.nonces), idempotency_key=key)
+
+    async def resolve(self) -> Resolved:
+        return await resolve_once(self.using, self.log)
+
+    @property
+    def moved(self) -> int:
+        return sum(held.moved for held in self.gateway.held)
+
+
+async def test_a_charge_is_answered_with_stripes_object() -> None:
+    counter = Counter()
+    answer = await counter.charge()
+    assert answer.state is AttemptState.SUCCEEDED
+    assert answer.charged
+    assert answer.failure is None
+    assert b'"object":"charge"' in answer.outcome.body.replace(b" ", b"")
+    assert counter.moved == 1
+
+
+@pytest.mark.parametrize(("token", "key"), [("tok_1A", None), ("tok_1A", "order-7"), ("tok_visa", "order-7")])
+async def test_a_repeated_request_gets_the_first_answer_word_for_word(token: str, key: str | None) -> None:
+    counter = Counter()
+    first, again = await counter.charge(token, key=key), await counter.charge(token, key=key)
+    assert again == attrs.evolve(first, replayed=True)
+    assert counter.gateway.calls == 1
+    assert counter.moved == 1
+
+
+async def test_a_named_test_token_without_a_key_may_be_charged_at_will() -> None:
+    counter = Counter()
+    await counter.charge("tok_visa")
+    await counter.charge("tok_visa")
+    assert counter.moved == 2
+    assert not single_use("tok_visa")
+
+
+async def test_keys_of_different_callers_never_meet() -> None:
+    counter = Counter()
+    mine = await counter.charge("tok_visa", key="order-7")
+    theirs = await counter.charge("tok_visa", 9900, key="order-7", caller=OTHER)
+    assert mine.attempt_key != theirs.attempt_key
+    assert await charge_status(mine.attempt_key, counter.ledger, caller=OTHER) is None
+    status = await charge_status(mine.attempt_key, counter.ledger, caller=SHOP)
+    assert status is not None
+    assert status.outcome == mine.outcome
+
+
+async def test_the_same_key_for_another_request_is_refused_and_reveals_nothing() -> None:
+    counter = Counter()
+    first = await counter.charge("tok_visa", key="order-7")
+    with pytest.raises(KeyReused) as refused:
+        await counter.charge("tok_visa", 9900, key="order-7")
+    with pytest.raises(KeyReused):
+        await counter.charge("tok_mastercard", key="order-7")
+    assert first.outcome.charge_id not in str(refused.value)
+    assert "1250" not in str(refused.value)
+    assert counter.moved == 1
+
+
+async def test_a_decline_is_an_answer_and_stays_the_answer() -> None:
+    counter = Counter()
+    answer = await counter.charge("tok_chargeDeclinedInsufficientFunds", key="order-7")
+    assert answer.state is AttemptState.DECLINED
+    assert not answer.charged
+    assert answer.failure is not None
+    assert (answer.failure.reason, answer.failure.decline_code) == ("card_declined", "insufficient_funds")
+    again = await counter.charge("tok_chargeDeclinedInsufficientFunds", key="order-7")
+    assert again.outcome == answer.outcome
+    assert counter.gateway.calls == 1
+
+
+async def test_a_bank_that_wants_to_see_the_cardholder_is_no_error() -> None:
+    counter = Counter()
+    answer = await counter.charge("tok_threeDSecure2Required", key="order-7")
+    assert answer.state is AttemptState.REQUIRES_ACTION
+    assert answer.charged
+    assert b"client_secret" in answer.outcome.body
+    assert "client_secret" not in repr(answer)
+
+
+async def test_what_the_policy_refuses_is_never_written_or_sent() -> None:
+    counter = Counter()
+    with pytest.raises(ChargeRefused, match="at most"):
+        await counter.charge(amount_minor=100_001)
+    assert counter.gateway.calls == 0
+    assert await counter.ledger.unsettled(idle_at=1e12, limit=9) == []
+
+
+async def test_a_policy_that_changed_its_mind_does_not_hide_an_outcome() -> None:
+    counter = Counter()
+    first = await counter.charge()
+    counter.using = attrs.evolve(counter.using, policy=MaximumAmount({"usd": 1_000}))
+    assert (await counter.charge()).outcome == first.outcome
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "4242424242424242",
+        "pm_card_visa",
+        "tok_",
+        "tok_é",
+        "tok_a b",
+        "tok_" + "x" * 300,
+        "tok_visa\n",
+        "sk_x",
+    ],
+)
+async def test_what_is_no_token_is_refused_with_words(token: str) -> None:
+    counter = Counter()
+    with pytest.raises(InvalidOrder, match="never card data") as refused:
+        await counter.charge(token)
+    assert refused.value.param == "token"
+    assert "4242" not in str(refused.value)
+    assert counter.gateway.calls == 0
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "clé", "a\nb"])
+async def test_what_is_no_idempotency_key_is_refused(key: str) -> None:
+    with pytest.raises(InvalidOrder, match="printable ASCII"):
+        await Counter().charge(key=key)
+
+
+async def test_amounts_that_stripe_would_refuse_never_leave() -> None:
+    counter = Counter()
+    for amount_minor in (0, 49, 100_000_000):
+        with pytest.raises(InvalidAmount):
+            await counter.charge(amount_minor=amount_minor)
+    assert counter.gateway.calls == 0
+
+
+async def test_when_the_ledger_is_away_nothing_is_sent() -> None:
+    counter = Counter()
+    counter.ledger.available = False
+    with pytest.raises(LedgerUnavailable):
+        await counter.charge()
+    assert counter.gateway.calls == 0
+
+
+# What is lost -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [GatewayFault.ANSWER_LOST, GatewayFault.LOST_ON_THE_WAY])
+async def test_a_lost_answer_is_told_as_such_and_the_repeated_request_learns_the_truth(
+    fault: GatewayFault,
+) -> None:
+    counter = Counter()
+    counter.gateway.strike(fault, times=1)
+    lost = await counter.charge()
+    assert lost.state is AttemptState.UNKNOWN
+    assert lost.failure is not None
+    assert "Do not pay again" in lost.failure.remedy
+    again = await counter.charge()
+    assert again.state is AttemptState.SUCCEEDED
+    assert counter.moved == 1
+
+
+async def test_a_try_that_moved_nothing_may_be_repeated_at_once() -> None:
+    counter = Counter()
+    counter.gateway.strike(GatewayFault.UNAVAILABLE, times=1)
+    answer = await counter.charge()
+    assert answer.state is AttemptState.NOT_SENT
+    assert (await counter.charge()).state is AttemptState.SUCCEEDED
+    assert counter.moved == 1
+
+
+async def test_unavailable_after_a_lost_answer_is_still_unknown() -> None:
+    counter = Counter()
+    counter.gateway.strike(GatewayFault.ANSWER_LOST, times=1)
+    await counter.charge()
+    counter.gateway.strike(GatewayFault.UNAVAILABLE, times=1)
+    assert (await counter.charge()).state is AttemptState.UNKNOWN  # the first try may have moved it, and did
+
+
+async def test_a_second_request_while_the_first_is_at_stripe_waits_its_turn() -> None:
+    counter = Counter()
+    counter.gateway.slow_seconds = 5
+    first = asyncio.ensure_future(counter.charge())
+    await asyncio.sleep(0)
+    with pytest.raises(ChargeInProgress) as busy:
+        await counter.charge()
+    assert 1 <= busy.value.retry_after_seconds <= 5
+    counter.clock.advance(5)
+    assert (await first).state is AttemptState.SUCCEEDED
+    assert (await counter.charge()).replayed
+    assert counter.moved == 1
+
+
+async def test_a_crash_around_the_call_is_taken_over_once_its_lease_has_run_out() -> None:
+    counter = Counter()
+    counter.gateway.slow_seconds = 5
+    crashed = asyncio.ensure_future(counter.charge())
+    await asyncio.sleep(0)
+    crashed.cancel()  # the money has moved; nobody has written it down
+    await asyncio.gather(crashed, return_exceptions=True)
+    counter.gateway.slow_seconds = 0
+    with pytest.raises(ChargeInProgress):
+        await counter.charge()
+    assert await counter.resolve() == Resolved()
+    counter.clock.advance(counter.using.try_seconds)
+    assert len((await counter.resolve()).settled) == 1
+    assert (await counter.charge()).state is AttemptState.SUCCEEDED
+    assert counter.moved == 1
+
+
+async def test_stripes_word_is_passed_on_even_if_it_can_not_be_written_down() -> None:
+    counter = Counter()
+    counter.gateway.slow_seconds = 5
+    running = asyncio.ensure_future(counter.charge())
+    await asyncio.sleep(0)
+    counter.ledger.available = False
+    counter.clock.advance(5)
+    assert (await running).state is AttemptState.SUCCEEDED
+    counter.ledger.available, counter.gateway.slow_seconds = True, 0
+    counter.clock.advance(counter.using.try_seconds)
+    await counter.resolve()
+    assert (await counter.charge()).state is AttemptState.SUCCEEDED
+    assert counter.moved == 1
+
+
+# What is settled later ----------------------------------------------------------------------------------------------
+
+
+async def lose(counter: Counter, fault: GatewayFault = GatewayFault.ANSWER_LOST) -> ChargeAnswer:
+    counter.gateway.strike(fault)
+    answer = await counter.charge()
+    assert answer.state is AttemptState.UNKNOWN
+    return answer
+
+
+async def test_the_resolver_settles_under_the_same_key_and_leaves_time_between_tries() -> None:
+    counter = Counter()
+    await lose(counter)
+    counter.gateway.heal()
+    calls = counter.gateway.calls
+    assert len((await counter.resolve()).still_unknown) == 1
+    assert counter.gateway.calls == calls  # too soon
+    counter.clock.advance(pause_seconds(1))
+    assert len((await counter.resolve()).settled) == 1
+    assert counter.moved == 1
+
+
+async def test_a_webhook_with_our_key_settles_without_a_call() -> None:
+    counter = Counter()
+    lost = await lose(counter)
+    body = b'{"data":{"object":{"id":"ch_w","payment_intent":"pi_w","status":"succeeded"}}}'
+    await counter.log.record(
+        [
+            Event(
+                id="evt_1", type="charge.succeeded", transaction_id="ch_w", payment_key="pi_w", aliases=("ch_w", "pi_w"),
+                created=1, received_at=counter.clock.now(), livemode=False, body=body, request_key=lost.attempt_key,
+            )
+        ]
+    )  # fmt: skip
+    calls = counter.gateway.calls
+    counter.clock.advance(60)
+    assert (await counter.resolve()).settled == (lost.attempt_key,)
+    assert counter.gateway.calls == calls
+    answer = await counter.charge()
+    assert (answer.outcome.charge_id, answer.outcome.payment_intent_id) == ("ch_w", "pi_w")
+
+
+@pytest.mark.parametrize(
+    ("fault", "state"),
+    [
+        (GatewayFault.ANSWER_LOST, AttemptState.SUCCEEDED),
+        (GatewayFault.LOST_ON_THE_WAY, AttemptState.NOT_CHARGED),
+    ],
+)
+async def test_once_stripe_may_have_forgotten_the_key_nothing_is_ever_sent(
+    fault: GatewayFault, state: AttemptState
+) -> None:
+    counter = Counter()
+    await lose(counter, fault)
+    counter.gateway.heal()
+    counter.clock.advance(KEY_HORIZON_SECONDS + 3600)
+    calls = counter.gateway.calls
+    assert (await counter.charge()).state is AttemptState.UNKNOWN
+    assert len((await counter.resolve()).settled) == 1
+    assert (await counter.charge()).state is state
+    assert counter.gateway.calls == calls
+    assert counter.moved == (fault is GatewayFault.ANSWER_LOST)
+
+
+async def test_what_nobody_can_settle_is_reported_and_never_guessed() -> None:
+    counter = Counter()
+    lost = await lose(counter)
+    for _ in range(50):
+        counter.clock.advance(3600)
+        assert (await counter.resolve()).settled == ()
+    answer = await charge_status(lost.attempt_key, counter.ledger, caller=SHOP)
+    assert answer is not None
+    assert answer.state is AttemptState.UNKNOWN
+
+
+async def test_an_old_request_that_never_left_is_not_sent_a_day_later() -> None:
+    counter = Counter()
+    counter.gateway.strike(GatewayFault.UNAVAILABLE, times=1)
+    await counter.charge()
+    counter.clock.advance(KEY_HORIZON_SECONDS + 1)
+    with pytest.raises(KeyReused, match="never charged"):
+        await counter.charge()
+    assert counter.moved == 0
+
+
+FAULTS = st.sampled_from([None, *GatewayFault])
+
+
+@given(
+    st.lists(st.tuples(FAULTS, st.sampled_from(["charge", "crash", "resolve", "wait", "day"])), max_size=12)
+)
+def test_whatever_fails_and_however_often_it_is_asked_money_moves_at_most_once(
+    steps: list[tuple[GatewayFault | None, str]],
+) -> None:
+    async def story() -> None:
+        counter = Counter()
+        told: set[AttemptState] = set()
+        for fault, step in [*steps, (None, "settle")]:
+            counter.gateway.heal()
+            if fault is not None:
+                counter.gateway.strike(fault)
+            if step in ("charge", "crash"):
+                counter.gateway.slow_seconds = 3 if step == "crash" else 0
+                asked = asyncio.ensure_future(counter.charge())
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                if step == "crash":
+                    asked.cancel()
+                for result in await asyncio.gather(asked, return_exceptions=True):
+                    if isinstance(result, ChargeAnswer):
+                        told.add(result.state)
+                counter.gateway.slow_seconds = 0
+            elif step == "resolve":
+                await counter.resolve()
+            else:
+                counter.clock.advance({"wait": 100, "day": 26 * 3600, "settle": 7200}[step])
+        await counter.resolve()
+        assert counter.moved <= 1
+        if AttemptState.SUCCEEDED in told:
+            assert counter.moved == 1
+        settled = [
+            attempt
+            for attempt in [await counter.ledger.find(held.key) for held in counter.gateway.held]
+            if attempt
+        ]
+        assert all(attempt.state is AttemptState.SUCCEEDED for attempt in settled)
+
+    asyncio.run(story())
