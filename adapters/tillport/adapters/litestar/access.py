@@ -1,0 +1,74 @@
+"""Who calls: read the API key from where it may stand, before anything else of the request is read."""
+
+from collections.abc import Iterator
+from urllib.parse import parse_qsl
+
+from litestar.types import HTTPScope
+
+from tillport.adapters.litestar.errors import BadRequest, Unauthorized
+from tillport.domain import Forbidden
+from tillport.ports.access import Caller, CallerKind, KeyRing
+
+_REMEDY = "Send it as Authorization: Bearer <key>."
+_QUERY_FIELDS_MAX = 20
+
+
+def header(scope: HTTPScope, name: bytes) -> str | None:
+    """Return a header's value, several of them joined by a comma (RFC 9110 §5.3), or None."""
+    found = [value.decode("latin-1") for value in _values(scope, name)]
+    return ",".join(found) if found else None
+
+
+def _values(scope: HTTPScope, name: bytes) -> Iterator[bytes]:
+    return (value for key, value in scope["headers"] if key == name)
+
+
+def query(scope: HTTPScope) -> dict[str, str]:
+    """Return the query's fields. Raises `BadRequest` for one that is given twice, or for very many."""
+    try:
+        pairs = parse_qsl(
+            scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=_QUERY_FIELDS_MAX
+        )
+    except ValueError as error:
+        raise BadRequest("The query has too many fields.", remedy="Send the documented ones only.") from error
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise BadRequest("A field of the query is given twice.", remedy="Send each once.")
+    return fields
+
+
+def caller_of_key(keys: KeyRing, presented: str) -> Caller:
+    """Return whose key this is. Raises `Unauthorized`."""
+    caller = keys.find(presented)
+    if caller is None:
+        raise Unauthorized("This API key is not known here.", remedy="Check that it was copied whole.")
+    return caller
+
+
+def caller_of(scope: HTTPScope, keys: KeyRing, *, in_query: bool = False) -> Caller:
+    """Return who sends a request, by its `Authorization: Bearer` header. Raises `Unauthorized`.
+
+    `in_query` also takes `?key=` (a browser's EventSource sends no headers), from app keys only: URLs end up in
+    logs and histories, where a server key must never be.
+    """
+    authorization = header(scope, b"authorization")
+    if authorization is not None:
+        scheme, _, presented = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not presented.strip():
+            raise Unauthorized("The Authorization header holds no API key.", remedy=_REMEDY)
+        return caller_of_key(keys, presented.strip())
+    presented = query(scope).get("key", "") if in_query else ""
+    if not presented:
+        raise Unauthorized("The request has no API key.", remedy=_REMEDY)
+    caller = caller_of_key(keys, presented)
+    if caller.kind is not CallerKind.APP:
+        raise Unauthorized(
+            "A server key does not belong into a URL.", remedy=f"{_REMEDY} Then replace the key."
+        )
+    return caller
+
+
+def server_only(caller: Caller) -> None:
+    """Raise `Forbidden` unless a server key was presented."""
+    if caller.kind is not CallerKind.SERVER:
+        raise Forbidden("This needs a server key.", remedy="Ask from your server, with a server key.")

@@ -1,0 +1,46 @@
+"""Health, for whoever supervises the process: `/health` says that it runs, `/ready` that it can work."""
+
+import asyncio
+
+import msgspec
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from tillport.adapters.litestar.door import Door
+from tillport.adapters.litestar.errors import Busy
+from tillport.ports.event_log import LogUnavailable
+
+READY_SECONDS = 5.0
+"""How long the log may take to answer; supervisors give up after 1 to 10 seconds."""
+
+
+def health_handlers(door: Door) -> list[HTTPRouteHandler]:
+    """Return the handlers of `/health` and `/ready`. Neither needs a key."""
+
+    @get("/health", include_in_schema=False)
+    async def health() -> Response[bytes]:
+        """Say that the process runs and answers."""
+        return _json({"status": "ok"})
+
+    @get("/ready", include_in_schema=False)
+    async def ready() -> Response[bytes]:
+        """Say that requests can be served: the log can be read, and the service is not stopping."""
+        if door.streams.stopped:
+            raise Busy("The service is stopping.", remedy="Send requests to another process.")
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                position = await door.till.log.head()
+        except TimeoutError as error:
+            raise LogUnavailable(
+                f"The event log did not answer within {READY_SECONDS:.0f} seconds.",
+                remedy="Look after the database.",
+            ) from error
+        return _json({"status": "ready", "position": position, "streams": len(door.streams)})
+
+    return [health, ready]
+
+
+def _json(content: object) -> Response[bytes]:
+    return Response(
+        msgspec.json.encode(content), headers={"Cache-Control": "no-store"}, media_type="application/json"
+    )

@@ -1,0 +1,210 @@
+"""Server-sent events: the log first, then its tail, for as long as the client listens.
+
+Written against the WHATWG standard (https://html.spec.whatwg.org/multipage/server-sent-events.html): an `id:` is the
+log's position, so a browser that reconnects says by itself, in `Last-Event-ID`, where it left off. An idle stream
+sends a comment, with the position that it has looked through to: a client that waits for one rare event then doesn't
+make the log look through everything again.
+
+A log that can't be read for a while ends no stream, since a browser gives up for good on anything but 200: the stream
+says so in a comment and goes on from its last position.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+from litestar.handlers import ASGIRouteHandler, asgi
+from litestar.types import HTTPScope, Receive, Send
+
+from tillport.adapters.litestar.access import caller_of, header, query
+from tillport.adapters.litestar.asgi import answer_problem
+from tillport.adapters.litestar.door import Door
+from tillport.adapters.litestar.errors import BadRequest, MethodNotAllowed, log_failure
+from tillport.domain import Idle, Reset, may_hear, parse_selector, projection, sees_raw, without_client_secret
+from tillport.ports.access import Caller
+from tillport.ports.event_log import Event, LogUnavailable, RecordedEvent
+from tillport.ports.selector import Compare, Selector
+
+RECONNECT_MILLISECONDS = 1000
+LOG_RETRY_SECONDS = 1.0
+_POSITION_DIGITS_MAX = 18
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back until its buffer is full
+]
+
+
+def stream_handlers(door: Door) -> list[ASGIRouteHandler]:
+    """Return the handlers of the event streams."""
+
+    @asgi("/transactions/{transaction_id:str}/events", copy_scope=False)
+    async def transaction_events(scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """Stream what happens to one transaction: `ch_…`, `pi_…`, whatever names it."""
+        await _answer(
+            door, scope, receive, send, lambda: Compare("id", "=", scope["path_params"]["transaction_id"])
+        )
+
+    @asgi("/events/stream", copy_scope=False)
+    async def events_stream(scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """Stream what a selector takes; without one, everything."""
+        await _answer(door, scope, receive, send, lambda: selector_of(scope))
+
+    return [transaction_events, events_stream]
+
+
+def selector_of(scope: HTTPScope) -> Selector | None:
+    """Return the query's selector, None if it has none. Raises `InvalidSelector`."""
+    text = query(scope).get("selector")
+    return None if text is None else parse_selector(text)
+
+
+def position_of(text: str | None, *, name: str) -> int:
+    """Return a position that a client sent; 0, the log's start, if it sent none. Raises `BadRequest`."""
+    if text is None or not text:
+        return 0
+    if not (text.isascii() and text.isdecimal() and len(text) <= _POSITION_DIGITS_MAX):
+        raise BadRequest(
+            f"{name} is no position.", remedy="Send back the id of the last event you saw.", param=name
+        )
+    return int(text)
+
+
+async def _answer(
+    door: Door, scope: HTTPScope, receive: Receive, send: Send, select: Callable[[], Selector | None]
+) -> None:
+    try:
+        if scope["method"] != "GET":
+            raise MethodNotAllowed(allowed="GET")  # noqa: TRY301 - one place turns errors into answers
+        caller = caller_of(scope, door.keys, in_query=True)
+        where = select()
+        after = await _start(door, scope)
+        may_hear(caller, where, open_channel=door.till.open_channel)
+        door.streams.admit()
+    except Exception as error:  # noqa: BLE001 - every error is answered as one
+        await answer_problem(scope, send, error)
+        return
+    feed = asyncio.create_task(_Feed(door, scope, send, caller).run(where, after))
+    door.streams.add(feed)
+    gone = asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait({feed, gone}, return_when=asyncio.FIRST_COMPLETED)
+        left = gone.done()
+    finally:
+        feed.cancel()
+        gone.cancel()
+        await asyncio.gather(feed, gone, return_exceptions=True)
+    if not left:  # we end it: say so, and the client reconnects to whoever serves then
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _start(door: Door, scope: HTTPScope) -> int:
+    last = header(scope, b"last-event-id")
+    if last is not None:
+        return position_of(last, name="Last-Event-ID")
+    after = query(scope).get("after")
+    if after == "latest":
+        return await door.till.log.head()
+    return position_of(after, name="after")
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Feed:
+    """Feed one stream until it is cancelled."""
+
+    def __init__(self, door: Door, scope: HTTPScope, send: Send, caller: Caller) -> None:
+        self._door, self._scope, self._send_message, self._caller = door, scope, send, caller
+        self._show = without_client_secret_of if sees_raw(caller) else projection
+
+    async def run(self, where: Selector | None, after: int) -> None:
+        await self._send_message({"type": "http.response.start", "status": 200, "headers": _HEADERS.copy()})
+        await self._send(b"retry: %d\n: listening\n\n" % RECONNECT_MILLISECONDS)
+        clock = self._door.till.charging.clock
+        position: int | None = None
+        while True:
+            try:
+                if position is None:
+                    position = await self._within(after)
+                async for heard in self._door.till.subscribe(
+                    where, caller=self._caller, after=position, idle_seconds=self._door.settings.ping_seconds
+                ):
+                    await self._send(self._frame(heard))
+                    if not isinstance(heard, Reset):  # its own page is still to come
+                        position = heard.position
+            except LogUnavailable:
+                await self._send(b": the log can't be read at the moment\n\n")
+                await clock.sleep_until(clock.now() + LOG_RETRY_SECONDS)
+            except OSError:
+                return  # the client is gone, and this server says so by raising
+            except Exception as error:  # noqa: BLE001 - the answer has begun: all that is left is to end it
+                log_failure(error, self._scope)
+                return
+
+    async def _within(self, after: int) -> int:
+        """Return where to start: a position beyond the log's end is of another log, so all of this one is new."""
+        if after and after > await self._door.till.log.head():
+            await self._send(_reset(0))
+            return 0
+        return after
+
+    def _frame(self, heard: RecordedEvent | Idle | Reset) -> bytes:
+        if isinstance(heard, RecordedEvent):
+            event = heard.event
+            return frame(heard.position, event.type, shown(event, self._show))
+        if isinstance(heard, Reset):
+            return _reset(heard.position)
+        return b": ping\nid: %d\n\n" % heard.position
+
+    async def _send(self, data: bytes) -> None:
+        await self._send_message({"type": "http.response.body", "body": data, "more_body": True})
+
+
+def without_client_secret_of(event: Event) -> bytes:
+    """Return the event as Stripe sent it, but for every client_secret."""
+    return without_client_secret(event.body)
+
+
+def shown(event: Event, show: Callable[[Event], bytes]) -> bytes:
+    """Return what is shown of an event: at least that it happened, should its body defy showing.
+
+    What is recorded need not decode as a whole (a number of a thousand digits is legal JSON): such an event must
+    not end the stream of everyone who listens.
+    """
+    with suppress(msgspec.DecodeError, RecursionError, LookupError, TypeError, AttributeError, ValueError):
+        return show(event)
+    return msgspec.json.encode(
+        {
+            "id": event.id,
+            "type": event.type,
+            "created": event.created,
+            "livemode": event.livemode,
+            "data": None,
+        }
+    )
+
+
+def frame(position: int, name: str, data: bytes) -> bytes:
+    r"""Return one event as the standard writes it. Line ends in `data` begin further `data:` lines.
+
+    >>> frame(7, "charge.succeeded", b'{"a":\n1}')
+    b'id: 7\nevent: charge.succeeded\ndata: {"a":\ndata: 1}\n\n'
+    """
+    label = "".join(name.splitlines()).encode()
+    lines = b"\ndata: ".join(data.splitlines() or [b""])
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (position, label, lines)
+
+
+def _reset(position: int) -> bytes:
+    # Without an id: who reconnects right now goes on from where it was, and is told again.
+    told = {
+        "code": "reset",
+        "message": "Events after the position you asked for are gone: what follows is not everything.",
+        "remedy": "Read the state of what you follow afresh.",
+        "position": position,
+    }
+    return b"event: reset\ndata: %s\n\n" % msgspec.json.encode(told)
