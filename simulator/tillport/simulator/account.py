@@ -1,0 +1,144 @@
+"""One private Stripe account: its objects, its clock, its chance, its queue of what falls due.
+
+Resources read and write an account; nothing here knows about HTTP. Work that comes later (a balance transaction, a
+retry) waits in one queue and is run in the order in which it falls due, each at its own moment, when somebody asks
+`run_until(now)`: virtual time may jump by a week and everything inside the week happens in order.
+"""
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tillport.simulator.clock import Clock
+from tillport.simulator.collection import Collection
+from tillport.simulator.deliveries import DEFAULT_VERSION, Deliveries
+from tillport.simulator.faults import FaultPlan, Faults
+from tillport.simulator.idempotency import Idempotency
+from tillport.simulator.ids import Ids, stem_of
+
+if TYPE_CHECKING:
+    from tillport.simulator.resources.balance_transactions import BalanceTransaction
+    from tillport.simulator.resources.charges import Charge
+    from tillport.simulator.resources.payment_intents import PaymentIntent
+    from tillport.simulator.resources.payment_methods import PaymentMethod
+    from tillport.simulator.resources.tokens import Token
+    from tillport.simulator.resources.webhook_endpoints import WebhookEndpoint
+
+API_VERSION = DEFAULT_VERSION
+
+
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """The API request that caused an event: `event.request`; both null when Stripe itself did."""
+
+    id: str | None = None
+    idempotency_key: str | None = None
+
+
+STRIPE_ITSELF = Origin()
+
+
+class Event(msgspec.Struct, gc=False):
+    """What an event keeps: a reference to the object's version of that moment. Its JSON is made when asked for."""
+
+    id: str
+    type: str
+    created: int
+    object: Any
+    request: Origin
+    previous: dict[str, Any] | None = None
+
+
+class Account:
+    """Hold the state of one account."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        seed: int | str,
+        faults: Faults,
+        secret_key: str,
+        publishable_key: str,
+        retry_seconds: tuple[float, ...],
+        settle_seconds: float,
+    ) -> None:
+        self.clock = clock
+        self.seed = seed
+        self.secret_key = secret_key
+        self.publishable_key = publishable_key
+        self.settle_seconds = settle_seconds
+        self.livemode = False
+        # Where pages for people live (3-D Secure): the server puts its own address here.
+        self.base_url = "https://simulator.invalid"
+        self.currency = "usd"
+        self.search_lag_seconds = 0.0
+        self.country = "US"
+        self.ids = Ids(seed)
+        self.id = "acct_1" + self.ids.chars(5) + self.ids.tail
+        self.faults = FaultPlan(faults, seed)
+        self.idempotency = Idempotency()
+        self.deliveries = Deliveries(self, retry_seconds)
+        self.tokens: Collection[Token] = Collection("token")
+        self.payment_methods: Collection[PaymentMethod] = Collection("payment_method", indexed=("customer",))
+        self.payment_intents: Collection[PaymentIntent] = Collection("payment_intent", indexed=("customer",))
+        self.charges: Collection[Charge] = Collection("charge", indexed=("customer", "transfer_group"))
+        self.balance_transactions: Collection[BalanceTransaction] = Collection("balance_transaction")
+        self.customers: Collection[Any] = Collection("customer", indexed=("email",))
+        self.refunds: Collection[Any] = Collection("refund", indexed=("charge", "payment_intent"))
+        self.webhook_endpoints: Collection[WebhookEndpoint] = Collection("webhook_endpoint")
+        self.events: Collection[Event] = Collection("event", indexed=("type",))
+        # Only intents with more than one charge need a list; the latest is on the intent itself.
+        self.earlier_charges: dict[str, tuple[str, ...]] = {}
+        self._jobs: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._sequence = 0
+        self._moment: float | None = None
+
+    # Time ----------------------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Return the time: the clock's, or a late job's own moment while it runs."""
+        moment = self._moment
+        return self.clock.now() if moment is None else moment
+
+    def schedule(self, delay_seconds: float, work: Callable[..., None], *args: Any) -> None:
+        """Let `work(*args)` happen after a delay."""
+        self._sequence += 1
+        heappush(self._jobs, (self.now() + delay_seconds, self._sequence, work, args))
+
+    def run_until(self, now: float) -> None:
+        """Do all work due by `now`, in order, each piece at its own moment."""
+        jobs = self._jobs
+        while jobs and jobs[0][0] <= now:
+            due, _, work, args = heappop(jobs)
+            self._moment = due
+            try:
+                work(*args)
+            finally:
+                self._moment = None
+
+    def next_due(self) -> float | None:
+        """Return when the next piece of work or delivery falls due."""
+        delivery = self.deliveries.next_due()
+        if not self._jobs:
+            return delivery
+        job = self._jobs[0][0]
+        return job if delivery is None else min(job, delivery)
+
+    # Events --------------------------------------------------------------------------------------------------
+
+    def emit(
+        self,
+        type_: str,
+        object_: Any,
+        origin: Origin = STRIPE_ITSELF,
+        previous: dict[str, Any] | None = None,
+    ) -> Event:
+        """Record an event about an object's present version and queue its deliveries."""
+        stem = stem_of(object_.id)
+        event_id = self.ids.on("evt_", stem) if stem[:1] == "3" else self.ids.own("evt_")
+        event = Event(event_id, type_, int(self.now()), object_, origin, previous)
+        self.events.add(event)
+        self.deliveries.queue(event)
+        return event

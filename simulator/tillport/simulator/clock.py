@@ -1,0 +1,54 @@
+"""The one clock of a simulator, handed in: real, or moved by hand."""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Tell the time in Unix seconds; never goes backwards."""
+
+    def now(self) -> float: ...
+
+
+class MovableClock(Clock, Protocol):
+    """A clock that a test, or the control route, can push forward."""
+
+    def advance(self, seconds: float) -> None: ...
+
+
+class ManualClock:
+    """Stand still until told to move: virtual time for tests.
+
+    >>> clock = ManualClock(1_000)
+    >>> clock.advance(5)
+    >>> clock.now()
+    1005.0
+    """
+
+    def __init__(self, start: float = 1_793_491_200.0) -> None:
+        self._now = float(start)
+
+    def now(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move forward; raise ValueError for a negative step."""
+        if seconds < 0:
+            raise ValueError("time does not run backwards: give a step of zero or more seconds")
+        self._now += seconds
+
+
+class RealClock:
+    """Follow the machine's time (freezegun's, where it is active) plus what `advance` added."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        return time.time() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Jump ahead of real time; raise ValueError for a negative step."""
+        if seconds < 0:
+            raise ValueError("time does not run backwards: give a step of zero or more seconds")
+        self._ahead += seconds

@@ -1,0 +1,151 @@
+"""One resource's objects: by id, in order of creation, and by the fields that lists filter on.
+
+Objects are immutable; an update puts a new version in the old one's place. Reading a page never scans what came
+before it: ids know their position, `created` is searched by bisection, and a filter walks its own index.
+"""
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from tillport.simulator.errors import ApiError, invalid, missing_object
+
+T = TypeVar("T")
+
+
+class Page(Generic[T]):
+    """A slice of a list, newest first, and whether there is more beyond it."""
+
+    __slots__ = ("data", "has_more")
+
+    def __init__(self, data: list[T], has_more: bool) -> None:
+        self.data = data
+        self.has_more = has_more
+
+
+class Collection(Generic[T]):
+    """Hold the current version of every object of one kind."""
+
+    __slots__ = ("_created", "_indexes", "_positions", "_rows", "count", "kind")
+
+    def __init__(self, kind: str, *, indexed: Sequence[str] = ()) -> None:
+        self.kind = kind
+        self.count = 0
+        self._rows: list[T | None] = []
+        self._created = array("q")
+        self._positions: dict[str, int] = {}
+        self._indexes: dict[str, dict[Any, array[int]]] = {name: {} for name in indexed}
+
+    def add(self, item: T) -> T:
+        row: Any = item
+        position = len(self._rows)
+        self._positions[row.id] = position
+        self._rows.append(item)
+        self._created.append(row.created)
+        self.count += 1
+        for name, index in self._indexes.items():
+            self._index(index, getattr(row, name), position)
+        return item
+
+    def put(self, item: T) -> T:
+        """Replace the object of the same id by a new version."""
+        row: Any = item
+        position = self._positions[row.id]
+        if self._indexes:
+            old: Any = self._rows[position]
+            for name, index in self._indexes.items():
+                value = getattr(row, name)
+                if value != getattr(old, name):
+                    self._index(index, value, position)
+        self._rows[position] = item
+        return item
+
+    @staticmethod
+    def _index(index: "dict[Any, array[int]]", value: Any, position: int) -> None:
+        if value is None:
+            return
+        positions = index.get(value)
+        if positions is None:
+            positions = index[value] = array("q")
+        if positions and positions[-1] > position:
+            at = bisect_left(positions, position)
+            if at == len(positions) or positions[at] != position:
+                positions.insert(at, position)
+        elif not positions or positions[-1] != position:
+            positions.append(position)
+
+    def find(self, object_id: str) -> T | None:
+        position = self._positions.get(object_id)
+        return None if position is None else self._rows[position]
+
+    def get(self, object_id: str, param: str = "id", *, status: int = 404) -> T:
+        """Return an object; raise Stripe's "No such …" for an unknown id."""
+        found = self.find(object_id)
+        if found is None:
+            raise missing_object(self.kind, object_id[:255], param, status=status)
+        return found
+
+    def remove(self, object_id: str) -> None:
+        self._rows[self._positions.pop(object_id)] = None
+        self.count -= 1
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[T]:
+        """Walk all objects, newest first."""
+        return (row for row in reversed(self._rows) if row is not None)
+
+    def page(
+        self,
+        params: dict[str, Any],
+        *,
+        where: dict[str, Any] | None = None,
+        accept: Callable[[T], bool] | None = None,
+    ) -> Page[T]:
+        """Return one page, newest first; `where` names indexed fields, `accept` judges the rest."""
+        limit = params.get("limit", 10)
+        after, before = params.get("starting_after"), params.get("ending_before")
+        if after and before:
+            raise invalid("You cannot parameterize both starting_after and ending_before.", "starting_after")
+        low, high = 0, len(self._rows)
+        if "created" in params:
+            first, last = params["created"]
+            low, high = bisect_left(self._created, first), bisect_right(self._created, last)
+        if after:
+            high = min(high, self._cursor(after, "starting_after"))
+        if before:
+            low = max(low, self._cursor(before, "ending_before") + 1)
+        wanted = {k: v for k, v in (where or {}).items() if v is not None}
+        positions: Sequence[int]
+        if wanted:
+            indexes = [self._indexes[name].get(value, array("q")) for name, value in wanted.items()]
+            shortest = min(indexes, key=len)
+            positions = shortest[bisect_left(shortest, low) : bisect_left(shortest, high)]
+        else:
+            positions = range(low, high)
+        walk = iter(positions) if before else reversed(positions)
+        found: list[T] = []
+        for position in walk:
+            row: Any = self._rows[position]
+            # A value may have moved on since it was indexed: the row decides.
+            if row is None or any(getattr(row, k) != v for k, v in wanted.items()):
+                continue
+            if accept is not None and not accept(row):
+                continue
+            found.append(row)
+            if len(found) > limit:
+                break
+        more = len(found) > limit
+        del found[limit:]
+        if before:
+            found.reverse()
+        return Page(found, more)
+
+    def _cursor(self, object_id: str, name: str) -> int:
+        position = self._positions.get(object_id)
+        if position is None:
+            error: ApiError = missing_object(self.kind, object_id[:255], name)
+            raise error
+        return position

@@ -1,0 +1,167 @@
+"""The control routes under `/_sim/`: move the clock, script faults, look inside, play the customer's bank.
+
+One function, bytes to bytes as the API's own door, so a test in-process and a browser use the same thing. They are
+for whoever runs the simulator and ask for no key: serve it on loopback only.
+"""
+
+from html import escape
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from tillport.simulator.errors import ApiError, invalid
+from tillport.simulator.faults import Fault, Faults
+from tillport.simulator.form import decode
+from tillport.simulator.render import plain, pretty
+from tillport.simulator.resources import events
+from tillport.simulator.simulator import Simulator
+from tillport.simulator.wire import Request, Response
+
+PREFIX = "/_sim/"
+
+
+class _Advance(msgspec.Struct, forbid_unknown_fields=True):
+    seconds: float
+
+
+class _Redeliver(msgspec.Struct, forbid_unknown_fields=True):
+    event: str
+    webhook_endpoint: str | None = None
+
+
+def control(simulator: Simulator, request: Request) -> Response:
+    """Answer a control request; never raises for anything a client can send."""
+    path = request.path.partition("?")[0]
+    method = request.method.upper()
+    name, _, rest = path[len(PREFIX) :].partition("/")
+    try:
+        if name == "3ds":
+            return _bank(simulator, method, rest, request)
+        payload = _answer(simulator, method, name, request)
+    except ApiError as error:
+        return _json(error.status, error.body())
+    except (msgspec.DecodeError, msgspec.ValidationError, ValueError, TypeError) as error:
+        return _json(400, invalid(f"{error}", None).body())
+    return _json(200, payload)
+
+
+def _answer(simulator: Simulator, method: str, name: str, request: Request) -> Any:
+    account = simulator.account
+    match method, name:
+        case "GET", "":
+            return _state(simulator)
+        case "POST", "clock":
+            simulator.advance(msgspec.json.decode(_body(request), type=_Advance).seconds)
+            return {"now": account.now()}
+        case "GET", "faults":
+            return {"rates": account.faults.rates, "script": account.faults.script}
+        case "POST", "faults":
+            simulator.set_faults(msgspec.json.decode(_body(request), type=Faults))
+            return {"rates": account.faults.rates}
+        case "POST", "script":
+            simulator.script(*msgspec.json.decode(_body(request), type=list[Fault]))
+            return {"script": account.faults.script}
+        case "DELETE", "script":
+            account.faults.script.clear()
+            return {"script": []}
+        case "GET", "requests":
+            return {"requests": list(simulator.wire.seen)}
+        case "GET", "deliveries":
+            return {"backlog": account.deliveries.backlog, "deliveries": list(account.deliveries.log)}
+        case "POST", "redeliver":
+            order = msgspec.json.decode(_body(request), type=_Redeliver)
+            return _redeliver(simulator, order)
+    raise ApiError(404, f"No such control route: {method} {PREFIX}{name[:100]}. See docs/simulator.md.")
+
+
+def _body(request: Request) -> bytes:
+    # JSON only: a page of another site cannot send it to loopback without asking first.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(415, "Send JSON with Content-Type: application/json.")
+    return request.body
+
+
+def _state(simulator: Simulator) -> dict[str, Any]:
+    account = simulator.account
+    return {
+        "account": account.id,
+        "now": account.now(),
+        "seed": account.seed,
+        "secret_key": account.secret_key,
+        "publishable_key": account.publishable_key,
+        "counts": {
+            name: len(getattr(account, name))
+            for name in ("charges", "events", "payment_intents", "payment_methods", "tokens")
+        },
+        "backlog": account.deliveries.backlog,
+        "next_due": account.next_due(),
+        "webhook_endpoints": [plain(endpoint) for endpoint in account.webhook_endpoints],
+    }
+
+
+def _redeliver(simulator: Simulator, order: _Redeliver) -> dict[str, Any]:
+    account = simulator.account
+    with simulator.lock:
+        event = events.find(account, order.event)
+        targets = (
+            [order.webhook_endpoint] if order.webhook_endpoint else [e.id for e in account.webhook_endpoints]
+        )
+        for target in targets:
+            account.webhook_endpoints.get(target, "webhook_endpoint")
+            account.deliveries.resend(event, target)
+    if simulator.on_change is not None:
+        simulator.on_change()
+    return {"queued": len(targets)}
+
+
+def _bank(simulator: Simulator, method: str, intent_id: str, request: Request) -> Response:
+    """Show the bank's page, or take the customer's answer: `outcome=succeed` or `outcome=fail`."""
+    intent = simulator.account.payment_intents.get(intent_id, "intent")
+    if method == "GET":
+        return _html(200, _bank_page(intent))
+    if method != "POST":
+        raise ApiError(405, "Use GET to see the bank's page and POST to answer it.")
+    given = decode(request.body.decode(errors="replace"))
+    outcome = given.get("outcome")
+    if outcome not in ("succeed", "fail"):
+        raise invalid("Send outcome=succeed or outcome=fail.", "outcome")
+    back = ((intent.next_action or {}).get("redirect_to_url") or {}).get("return_url")
+    after = simulator.authenticate(intent_id, succeed=outcome == "succeed")
+    if back:
+        status = "succeeded" if after.status in ("succeeded", "requires_capture") else "failed"
+        more = urlencode(
+            {
+                "payment_intent": after.id,
+                "payment_intent_client_secret": after.client_secret or "",
+                "redirect_status": status,
+            }
+        )
+        url = f"{back}{'&' if '?' in back else '?'}{more}"
+        return Response(
+            303, {"Location": quote(url, safe=":/?&=%#[]@!$'()*+,;~-._"), "Content-Type": "text/plain"}, b""
+        )
+    return _html(200, f"<p>The payment is now <b>{escape(after.status)}</b>. You can close this page.</p>")
+
+
+def _bank_page(intent: Any) -> str:
+    if intent.status != "requires_action":
+        return f"<p>Nothing to authenticate: the payment is <b>{escape(intent.status)}</b>.</p>"
+    return (
+        f"<p>A payment of {intent.amount} {escape(intent.currency)} (minor units) waits for you.</p>"
+        '<form method="post"><button name="outcome" value="succeed">Complete</button> '
+        '<button name="outcome" value="fail">Fail</button></form>'
+    )
+
+
+def _html(status: int, inner: str) -> Response:
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>3-D Secure (simulated)</title>'
+        f"<body><h1>Your bank, simulated</h1>{inner}</body></html>"
+    )
+    headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": "default-src 'none'"}
+    return Response(status, headers, page.encode())
+
+
+def _json(status: int, payload: Any) -> Response:
+    return Response(status, {"Content-Type": "application/json"}, pretty(payload))

@@ -1,0 +1,304 @@
+"""Webhook deliveries as a queue under the virtual clock.
+
+The core never sends. `take_due` hands out signed HTTP requests as data; whoever performs one reports its status with
+`settle`, and the queue schedules a retry or forgets it. Each attempt is rendered and signed when it is handed out,
+at its own time, as Stripe does; so a retry has a new timestamp and `pending_webhooks` is true to the moment.
+"""
+
+from collections import deque
+from hashlib import sha256
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tillport.simulator.faults import Fault
+from tillport.simulator.render import pretty
+from tillport.simulator.signing import Signer, header
+
+if TYPE_CHECKING:
+    from tillport.simulator.account import Account, Event
+
+# Stripe says "exponential backoff for up to three days" and publishes no timetable; these steps are what
+# dashboards showed people. Sandboxes retry three times over a few hours (docs.stripe.com/webhooks).
+LIVE_RETRIES: tuple[float, ...] = (300, 1800, 7200, 18000, 36000, 43200, 43200, 43200, 43200)
+SANDBOX_RETRIES: tuple[float, ...] = (300, 3600, 10800)
+
+_HEADERS = {
+    "Accept": "*/*; q=0.5, application/xml",
+    "Accept-Encoding": "gzip",
+    "Cache-Control": "no-cache",
+    "Content-Type": "application/json; charset=utf-8",
+    "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+}
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One signed HTTP request to perform: POST `body` with `headers` to `url`, then report the status."""
+
+    id: int
+    event_id: str
+    event_type: str
+    endpoint_id: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    number: int
+    at: float
+    faults: tuple[str, ...] = ()
+
+
+class AttemptLog(msgspec.Struct, gc=False):
+    """What became of an attempt: `status` is None until it is known, 0 when there was no answer."""
+
+    id: int
+    at: float
+    event_id: str
+    event_type: str
+    endpoint_id: str
+    number: int
+    faults: tuple[str, ...]
+    status: int | None = None
+
+
+class _Delivery(msgspec.Struct, gc=False):
+    event: "Event"
+    endpoint_id: str
+    number: int = 1
+    delayed: bool = False
+    # A resend by hand neither stops nor starts automatic retries.
+    by_hand: bool = False
+
+
+class _Endpoint:
+    __slots__ = ("all", "enabled", "id", "signers", "types", "url", "version")
+
+    def __init__(self, endpoint: Any, signers: list[Signer]) -> None:
+        self.id = endpoint.id
+        self.signers = signers
+        self.configure(endpoint)
+
+    def configure(self, endpoint: Any) -> None:
+        self.url: str = endpoint.url
+        self.types = frozenset(endpoint.enabled_events)
+        self.all = "*" in self.types
+        self.enabled = endpoint.status == "enabled"
+        self.version: str | None = endpoint.api_version
+
+
+class Deliveries:
+    """Queue, sign, retry; nothing here performs I/O."""
+
+    def __init__(self, account: "Account", retry_seconds: tuple[float, ...]) -> None:
+        self._account = account
+        self.retry_seconds = retry_seconds
+        self._endpoints: dict[str, _Endpoint] = {}
+        self._heap: list[tuple[float, float, int, _Delivery]] = []
+        self._open: dict[int, tuple[_Delivery | None, AttemptLog]] = {}
+        self._sequence = 0
+        self._attempts = 0
+        self.pending: dict[str, int] = {}
+        self.failed: set[str] = set()
+        self.log: deque[AttemptLog] = deque(maxlen=2_000)
+        self._wrong = Signer("whsec_this_is_not_the_secret_of_the_endpoint")
+
+    # Endpoints -----------------------------------------------------------------------------------------------
+
+    def register(self, endpoint: Any, secret: str) -> None:
+        self._endpoints[endpoint.id] = _Endpoint(endpoint, [Signer(secret)])
+
+    def configure(self, endpoint: Any) -> None:
+        self._endpoints[endpoint.id].configure(endpoint)
+
+    def unregister(self, endpoint_id: str) -> None:
+        self._endpoints.pop(endpoint_id, None)
+
+    def set_secrets(self, endpoint_id: str, secrets: list[str]) -> None:
+        """Sign with these from now on: the newest first, old ones while they live."""
+        self._endpoints[endpoint_id].signers = [Signer(secret) for secret in secrets]
+
+    # The queue -----------------------------------------------------------------------------------------------
+
+    def queue(self, event: "Event") -> None:
+        count = 0
+        for endpoint in self._endpoints.values():
+            if endpoint.enabled and (endpoint.all or event.type in endpoint.types):
+                self._push(self._account.now(), _Delivery(event, endpoint.id))
+                count += 1
+        if count:
+            self.pending[event.id] = count
+
+    def resend(self, event: "Event", endpoint_id: str) -> None:
+        """Deliver again by hand; automatic retries go on as they were."""
+        self._push(self._account.now(), _Delivery(event, endpoint_id, by_hand=True))
+
+    def _push(self, due: float, delivery: _Delivery) -> None:
+        self._sequence += 1
+        heappush(self._heap, (due, self._account.faults.tie(), self._sequence, delivery))
+
+    def next_due(self) -> float | None:
+        return self._heap[0][0] if self._heap else None
+
+    @property
+    def backlog(self) -> int:
+        """Count what is queued or handed out and not yet settled."""
+        return len(self._heap) + len(self._open)
+
+    def take_due(self, now: float, limit: int | None = None) -> list[Attempt]:
+        """Return the attempts due by `now`, signed at `now`; each is the caller's to perform and settle."""
+        out: list[Attempt] = []
+        heap = self._heap
+        while heap and heap[0][0] <= now and (limit is None or len(out) < limit):
+            delivery = heappop(heap)[3]
+            endpoint = self._endpoints.get(delivery.endpoint_id)
+            if endpoint is None or not (endpoint.enabled or delivery.by_hand):
+                self._done(delivery.event.id)
+                continue
+            faults = () if delivery.delayed else self._account.faults.delivery(delivery.event.type)
+            if faults:
+                self._faulty(out, delivery, endpoint, now, faults)
+            else:
+                out.append(self._attempt(delivery, endpoint, now, None))
+        return out
+
+    def _faulty(
+        self,
+        out: list[Attempt],
+        delivery: _Delivery,
+        endpoint: _Endpoint,
+        now: float,
+        faults: tuple[Fault, ...],
+    ) -> None:
+        kinds = {fault.kind: fault for fault in faults}
+        rates = self._account.faults.rates
+        if "delay" in kinds or "reorder" in kinds:
+            if "delay" in kinds:
+                wait = kinds["delay"].seconds or rates.delay_seconds
+            else:
+                wait = (kinds["reorder"].seconds or rates.reorder_seconds) * self._account.faults.uniform()
+            delivery.delayed = True
+            self._push(now + wait, delivery)
+            return
+        attempt = self._attempt(delivery, endpoint, now, kinds)
+        if "drop" in kinds:
+            self.settle(attempt, None)
+            return
+        out.append(attempt)
+        if "duplicate" in kinds:
+            out.append(self._attempt(delivery, endpoint, now, kinds, twin=True))
+
+    def _attempt(
+        self,
+        delivery: _Delivery,
+        endpoint: _Endpoint,
+        now: float,
+        kinds: dict[str, Fault] | None,
+        *,
+        twin: bool = False,
+    ) -> Attempt:
+        event = delivery.event
+        body = pretty(view(self._account, event, endpoint.version))
+        timestamp = int(now)
+        names: tuple[str, ...] = ()
+        signers = endpoint.signers
+        if kinds:
+            names = tuple(kinds)
+            if "stale" in kinds:
+                timestamp -= int(kinds["stale"].seconds or self._account.faults.rates.stale_seconds)
+            if "wrong_secret" in kinds:
+                signers = [self._wrong]
+        signature = header(signers, body, timestamp)
+        if kinds and "tamper" in kinds:
+            body = tampered(body)
+        self._attempts = number = self._attempts + 1
+        log = AttemptLog(number, now, event.id, event.type, endpoint.id, delivery.number, names)
+        self.log.append(log)
+        self._open[number] = (None if twin else delivery, log)
+        return Attempt(
+            number,
+            event.id,
+            event.type,
+            endpoint.id,
+            endpoint.url,
+            {**_HEADERS, "Stripe-Signature": signature},
+            body,
+            delivery.number,
+            now,
+            names,
+        )
+
+    def settle(self, attempt: Attempt, status: int | None) -> None:
+        """Report what an endpoint answered; None for no answer. Only a 2xx counts as delivered."""
+        found = self._open.pop(attempt.id, None)
+        if found is None:
+            return
+        delivery, log = found
+        log.status = status or 0
+        if delivery is None or delivery.by_hand:
+            return
+        event_id = delivery.event.id
+        if status is not None and 200 <= status < 300:
+            self._done(event_id)
+            return
+        if delivery.number > len(self.retry_seconds):
+            self.failed.add(event_id)
+            self._done(event_id)
+            return
+        wait = self.retry_seconds[delivery.number - 1]
+        self._push(
+            self._account.now() + wait, _Delivery(delivery.event, delivery.endpoint_id, delivery.number + 1)
+        )
+
+    def _done(self, event_id: str) -> None:
+        left = self.pending.get(event_id, 0) - 1
+        if left > 0:
+            self.pending[event_id] = left
+        else:
+            self.pending.pop(event_id, None)
+
+
+class EventData(msgspec.Struct, gc=False):
+    object: Any
+    previous_attributes: Any = msgspec.UNSET
+
+
+class EventView(msgspec.Struct, gc=False):
+    """An event as the wire shows it."""
+
+    id: str
+    object: str
+    api_version: str | None
+    created: int
+    data: EventData
+    livemode: bool
+    pending_webhooks: int
+    request: Any
+    type: str
+
+
+def view(account: "Account", event: "Event", version: str | None = None) -> EventView:
+    """Render an event, with `pending_webhooks` as it stands now."""
+    previous = event.previous
+    return EventView(
+        event.id,
+        "event",
+        version or DEFAULT_VERSION,
+        event.created,
+        EventData(event.object) if previous is None else EventData(event.object, previous),
+        account.livemode,
+        account.deliveries.pending.get(event.id, 0),
+        event.request,
+        event.type,
+    )
+
+
+DEFAULT_VERSION = "2026-10-28.endive"
+
+
+def tampered(body: bytes) -> bytes:
+    """Change one digit of a body without changing its length: what a forger on the way would do."""
+    at = int.from_bytes(sha256(body).digest()[:4], "big") % len(body)
+    for i in (*range(at, len(body)), *range(at)):
+        if 0x30 <= body[i] <= 0x39:
+            return body[:i] + (b"1" if body[i] != 0x31 else b"2") + body[i + 1 :]
+    return body + b" "

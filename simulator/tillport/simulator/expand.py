@@ -1,0 +1,111 @@
+"""`expand[]`: replace ids by their objects, along dot paths up to four deep (docs.stripe.com/api/expanding_objects)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from tillport.simulator.account import Account
+from tillport.simulator.errors import invalid
+from tillport.simulator.resources import balance_transactions
+from tillport.simulator.resources.common import List
+
+MAX_DEPTH = 4
+_Tree = dict[str, Any]
+
+
+def _from(name: str) -> Callable[[Account, Any], Any]:
+    def resolve(account: Account, value: Any) -> Any:
+        return getattr(account, name).find(value) or value
+
+    return resolve
+
+
+def _txn(account: Account, value: Any) -> Any:
+    found = account.balance_transactions.find(value)
+    return value if found is None else balance_transactions.shown(account, found)
+
+
+def _refunds(account: Account, owner: Any) -> Any:
+    page = account.refunds.page({"limit": 10}, where={"charge": owner.id})
+    return List(data=page.data, has_more=page.has_more, url=f"/v1/charges/{owner.id}/refunds")
+
+
+# By object: what may be expanded, and how its id becomes an object. None stands for fields that are always null here.
+EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
+    "charge": {
+        "application": None,
+        "application_fee": None,
+        "balance_transaction": _txn,
+        "customer": _from("customers"),
+        "failure_balance_transaction": _txn,
+        "on_behalf_of": None,
+        "payment_intent": _from("payment_intents"),
+        "refunds": _refunds,
+        "review": None,
+        "source_transfer": None,
+    },
+    "payment_intent": {
+        "application": None,
+        "customer": _from("customers"),
+        "latest_charge": _from("charges"),
+        "on_behalf_of": None,
+        "payment_method": _from("payment_methods"),
+        "payment_record": None,
+        "review": None,
+    },
+    "payment_method": {"customer": _from("customers")},
+    "balance_transaction": {"source": _from("charges")},
+    "refund": {
+        "balance_transaction": _txn,
+        "charge": _from("charges"),
+        "failure_balance_transaction": _txn,
+        "payment_intent": _from("payment_intents"),
+    },
+}
+_COMPUTED = {("charge", "refunds")}
+
+
+def expand(account: Account, value: Any, paths: Sequence[Any]) -> Any:
+    """Return the value with the paths' ids replaced by objects; raise ApiError for a path that cannot be."""
+    tree: _Tree = {}
+    for path in paths:
+        if not isinstance(path, str) or not path:
+            raise invalid("Invalid expand: must be an array of paths.", "expand")
+        parts = path.split(".")
+        if len(parts) > MAX_DEPTH + (parts[0] == "data"):
+            raise invalid(
+                f"You cannot expand more than {MAX_DEPTH} levels of a property ({path[:100]}).", "expand"
+            )
+        at = tree
+        for part in parts:
+            at = at.setdefault(part, {})
+    return _apply(account, value, tree)
+
+
+def _apply(account: Account, value: Any, tree: _Tree) -> Any:
+    if isinstance(value, List) or (isinstance(value, dict) and "data" in value):
+        for name in tree:
+            if name not in ("data", "total_count"):
+                raise _cannot(name)
+        if isinstance(value, List):
+            data = [_apply(account, item, tree.get("data", {})) for item in value.data]
+            return msgspec.structs.replace(value, data=data)
+        return {**value, "data": [_apply(account, item, tree.get("data", {})) for item in value["data"]]}
+    kind = getattr(value, "object", None)
+    known = EXPANDABLE.get(kind) if isinstance(kind, str) else None
+    changes: dict[str, Any] = {}
+    for name, below in tree.items():
+        if known is None or name not in known:
+            raise _cannot(name)
+        resolve = known[name]
+        old = getattr(value, name)
+        if resolve is None or (old is None):
+            continue
+        new = resolve(account, value) if (kind, name) in _COMPUTED else resolve(account, old)
+        changes[name] = _apply(account, new, below) if below else new
+    return msgspec.structs.replace(value, **changes) if changes else value
+
+
+def _cannot(name: str) -> Exception:
+    return invalid(f"This property cannot be expanded ({name[:100]}).", "expand")

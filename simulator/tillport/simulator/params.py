@@ -1,0 +1,234 @@
+"""Parameters as data: a route states what it takes, one function judges it.
+
+A parser takes the raw value (strings from the wire, Python values from the object face) and the parameter's
+full name, and returns the value or raises the ApiError Stripe would answer. `""` means "unset" on the wire.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from tillport.simulator.errors import invalid, not_modelled, parameter_missing, parameter_unknown
+
+Parser = Callable[[Any, str], Any]
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}\Z", re.ASCII)
+UNSET = ""
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """What a route takes: parsers by name, the required ones, and the real ones that are not modelled."""
+
+    fields: Mapping[str, Parser] = {}
+    required: tuple[str, ...] = ()
+    unmodelled: frozenset[str] = frozenset()
+
+    def parse(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parsed parameters; raise ApiError for the first one that is wrong."""
+        return _parse(self, raw, "")
+
+
+def _parse(spec: Spec, raw: Mapping[str, Any], within: str) -> dict[str, Any]:
+    fields = spec.fields
+    out = {}
+    unknown = None
+    for name, value in raw.items():
+        parser = fields.get(name)
+        full = f"{within}[{name}]" if within else name
+        if parser is None:
+            if name in spec.unmodelled:
+                raise not_modelled(f"the parameter {full}", full)
+            unknown = [*(unknown or ()), full]
+            continue
+        if value is None:
+            # The object face's None is "not given", as the Python SDK drops it.
+            continue
+        out[name] = parser(value, full)
+    if unknown:
+        raise parameter_unknown(unknown)
+    for name in spec.required:
+        if out.get(name, "") == "":
+            raise parameter_missing(f"{within}[{name}]" if within else name)
+    return out
+
+
+def hash_of(spec: Spec) -> Parser:
+    def parse(value: Any, name: str) -> Any:
+        if value == UNSET:
+            return UNSET
+        if not isinstance(value, Mapping):
+            raise invalid(f"Invalid object: {name} must be a hash.", name, "parameter_invalid_object")
+        return _parse(spec, value, name)
+
+    return parse
+
+
+def string(value: Any, name: str) -> str:
+    if isinstance(value, str):
+        if len(value) > 5000:
+            raise invalid(
+                f"Invalid string: {name} must be at most 5000 characters.", name, "parameter_invalid_string"
+            )
+        return value
+    if isinstance(value, bool | int | float):
+        return str(value)
+    raise invalid(f"Invalid string: {_shown(value)}", name, "parameter_invalid_string")
+
+
+def text(limit: int) -> Parser:
+    def parse(value: Any, name: str) -> str:
+        read = string(value, name)
+        if len(read) > limit:
+            raise invalid(
+                f"Invalid {name}: must be at most {limit} characters.", name, "parameter_invalid_string"
+            )
+        return read
+
+    return parse
+
+
+def integer(value: Any, name: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) < 10**18:
+            return value
+    elif isinstance(value, str) and _INTEGER.match(value):
+        return int(value)
+    raise invalid(f"Invalid integer: {_shown(value)}", name, "parameter_invalid_integer")
+
+
+def boolean(value: Any, name: str) -> bool:
+    if value is True or value == "true":
+        return True
+    if value is False or value == "false":
+        return False
+    raise invalid(f"Invalid boolean: {_shown(value)}", name)
+
+
+def one_of(*choices: str, empty: bool = False) -> Parser:
+    listed = ", ".join(choices[:-1]) + f", or {choices[-1]}" if len(choices) > 1 else choices[0]
+
+    def parse(value: Any, name: str) -> str:
+        if isinstance(value, str) and (value in choices or (empty and value == "")):
+            return value
+        raise invalid(f"Invalid {name}: must be one of {listed}", name)
+
+    return parse
+
+
+def only(*accepted: Any) -> Parser:
+    """Take the values this simulator can honour; name the others as not modelled."""
+
+    def parse(value: Any, name: str) -> Any:
+        if value in accepted or (value in ("true", "false") and (value == "true") in accepted):
+            return value
+        raise not_modelled(f"{name}={_shown(value)}", name)
+
+    return parse
+
+
+def array_of(parser: Parser, limit: int = 100) -> Parser:
+    def parse(value: Any, name: str) -> Any:
+        if value == UNSET:
+            return []
+        if not isinstance(value, list | tuple) or len(value) > limit:
+            raise invalid(f"Invalid array: {name} must be an array of at most {limit}.", name)
+        return [parser(item, f"{name}[{i}]") for i, item in enumerate(value)]
+
+    return parse
+
+
+def metadata(value: Any, name: str) -> Any:
+    """Read metadata: up to 50 keys of 40 characters, values of 500 (STRIPE_FACTS 1.6); `""` clears."""
+    if value == UNSET:
+        return UNSET
+    if not isinstance(value, Mapping):
+        raise invalid("Invalid metadata: must be a hash of strings.", name, "parameter_invalid_object")
+    if len(value) > 50:
+        raise invalid("Metadata can have at most 50 keys.", name)
+    out = {}
+    for key, item in value.items():
+        if not isinstance(key, str) or not 0 < len(key) <= 40:
+            raise invalid("Metadata keys can be at most 40 characters long.", name)
+        if item is None:
+            continue
+        if not isinstance(item, str | int | float | bool):
+            raise invalid("Metadata values must be strings.", f"{name}[{key}]")
+        shown = item if isinstance(item, str) else str(item)
+        if len(shown) > 500:
+            raise invalid(
+                "Metadata values can have up to 500 characters, but you passed in a value that is "
+                f"{len(shown)} characters.",
+                f"{name}[{key}]",
+            )
+        out[key] = shown
+    return out
+
+
+def merged(old: Mapping[str, str], change: Any) -> dict[str, str]:
+    """Apply an update: `""` clears all, an empty value deletes its key."""
+    if change == UNSET:
+        return EMPTY
+    out = dict(old)
+    for key, value in change.items():
+        if value == "":
+            out.pop(key, None)
+        else:
+            out[key] = value
+    if len(out) > 50:
+        raise invalid("Metadata can have at most 50 keys.", "metadata")
+    return out
+
+
+# Shared by every object without metadata: objects are immutable, so one empty dict serves them all.
+EMPTY: dict[str, str] = {}
+
+
+def created(value: Any, name: str) -> Any:
+    """Read a list's `created` filter: a time, or a hash of gt, gte, lt, lte; returns (low, high), both inclusive."""
+    low, high = 0, 1 << 62
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            number = integer(item, f"{name}[{key}]")
+            if key == "gt":
+                low = max(low, number + 1)
+            elif key == "gte":
+                low = max(low, number)
+            elif key == "lt":
+                high = min(high, number - 1)
+            elif key == "lte":
+                high = min(high, number)
+            else:
+                raise parameter_unknown([f"{name}[{key}]"])
+        return low, high
+    number = integer(value, name)
+    return number, number
+
+
+def limit(value: Any, name: str) -> int:
+    number = integer(value, name)
+    if not 1 <= number <= 100:
+        raise invalid(
+            "This value must be greater than or equal to 1."
+            if number < 1
+            else "This value must be less than or equal to 100.",
+            name,
+            "parameter_invalid_integer",
+        )
+    return number
+
+
+def list_spec(**filters: Parser) -> Spec:
+    """Return the parameters of a list: the page, `created`, and the route's own filters."""
+    page: dict[str, Parser] = {
+        "limit": limit,
+        "starting_after": string,
+        "ending_before": string,
+        "created": created,
+    }
+    return Spec({**page, **filters})
+
+
+def _shown(value: Any) -> str:
+    return str(value)[:100]

@@ -1,0 +1,102 @@
+"""Balance transactions: what a charge leaves on the balance, less Stripe's fee."""
+
+from typing import Any
+
+import msgspec
+
+from tillport.simulator import params as p
+from tillport.simulator.account import Account
+from tillport.simulator.resources.common import Call, List, Route
+
+# Stripe's list price for a US card. Every currency settles in itself here: no exchange rate is modelled.
+FEE_PERMILLE = 29
+FEE_FIXED_MINOR = 30
+AVAILABLE_AFTER_SECONDS = 2 * 86400
+
+
+class FeeDetail(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    amount: int
+    application: None = None
+    currency: str
+    description: str = "Stripe processing fees"
+    type: str = "stripe_fee"
+
+
+class BalanceTransaction(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    id: str
+    object: str = "balance_transaction"
+    amount: int
+    available_on: int
+    balance_type: str = "payments"
+    created: int
+    currency: str
+    description: str | None = None
+    exchange_rate: None = None
+    fee: int = 0
+    fee_details: tuple[FeeDetail, ...] = ()
+    net: int
+    reporting_category: str
+    source: Any
+    status: str = "pending"
+    type: str
+
+
+def fee_of(amount_minor: int) -> int:
+    return (amount_minor * FEE_PERMILLE + 500) // 1000 + FEE_FIXED_MINOR
+
+
+def for_charge(
+    account: Account, charge: Any, amount_minor: int, *, at_once: bool = False
+) -> BalanceTransaction:
+    """Book a captured charge: pending for two days, or available at once for the bypass cards."""
+    now = int(account.now())
+    fee = min(fee_of(amount_minor), amount_minor)
+    return account.balance_transactions.add(
+        BalanceTransaction(
+            id=account.ids.on("txn_", charge.id[3:19]),
+            amount=amount_minor,
+            available_on=now if at_once else now + AVAILABLE_AFTER_SECONDS,
+            created=now,
+            currency=charge.currency,
+            description=charge.description,
+            fee=fee,
+            fee_details=(FeeDetail(amount=fee, currency=charge.currency),),
+            net=amount_minor - fee,
+            reporting_category="charge",
+            source=charge.id,
+            type="charge",
+        )
+    )
+
+
+def shown(account: Account, txn: BalanceTransaction) -> BalanceTransaction:
+    """Return a transaction with the status of this moment: nothing has to happen for funds to become available."""
+    if account.now() >= txn.available_on:
+        return msgspec.structs.replace(txn, status="available")
+    return txn
+
+
+def retrieve(account: Account, call: Call, params: dict[str, Any], txn_id: str) -> BalanceTransaction:
+    return shown(account, account.balance_transactions.get(txn_id, "id"))
+
+
+def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
+    source, type_, currency = params.get("source"), params.get("type"), params.get("currency")
+    page = account.balance_transactions.page(
+        params,
+        accept=lambda t: (
+            (source is None or t.source == source)
+            and (type_ is None or t.type == type_)
+            and (currency is None or t.currency == currency)
+        ),
+    )
+    data = [shown(account, txn) for txn in page.data]
+    return List(data=data, has_more=page.has_more, url="/v1/balance_transactions")
+
+
+LIST = p.list_spec(source=p.string, type=p.string, currency=p.string)
+
+ROUTES = (
+    Route("GET", "/v1/balance_transactions", list_, LIST),
+    Route("GET", "/v1/balance_transactions/{id}", retrieve),
+)

@@ -1,0 +1,113 @@
+"""What the resource files share: a route, the call that runs it, addresses, and list answers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from tillport.simulator import params as p
+from tillport.simulator.account import Origin
+from tillport.simulator.params import Spec
+
+NOTHING = Spec()
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Who is asking: the request behind the events, and whether the key may see everything."""
+
+    origin: Origin
+    publishable: bool = False
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One line of a resource's table.
+
+    `path` has `{names}` for ids; the handler is called with (account, call, params, *ids) and returns the object.
+    """
+
+    method: str
+    path: str
+    handler: Callable[..., Any]
+    spec: Spec = NOTHING
+    publishable: bool = False
+
+
+class List(msgspec.Struct, kw_only=True):
+    """A page of a list as the wire shows it."""
+
+    object: str = "list"
+    data: list[Any]
+    has_more: bool
+    url: str
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """The answer to a deletion."""
+
+    id: str
+    object: str
+    deleted: bool = True
+
+
+class Address(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    city: str | None = None
+    country: str | None = None
+    line1: str | None = None
+    line2: str | None = None
+    postal_code: str | None = None
+    state: str | None = None
+
+
+NO_ADDRESS = Address()
+
+
+class BillingDetails(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    address: Address = NO_ADDRESS
+    email: str | None = None
+    name: str | None = None
+    phone: str | None = None
+    tax_id: str | None = None
+
+
+NO_BILLING_DETAILS = BillingDetails()
+
+ADDRESS = p.hash_of(Spec(dict.fromkeys(Address.__struct_fields__, p.string)))
+BILLING_DETAILS = p.hash_of(
+    Spec({"address": ADDRESS, "email": p.string, "name": p.string, "phone": p.string, "tax_id": p.string})
+)
+SHIPPING = p.hash_of(
+    Spec(
+        {
+            "address": ADDRESS,
+            "carrier": p.string,
+            "name": p.string,
+            "phone": p.string,
+            "tracking_number": p.string,
+        },
+        required=("address", "name"),
+    )
+)
+
+
+def billing_details(given: dict[str, Any] | None) -> BillingDetails:
+    if not given:
+        return NO_BILLING_DETAILS
+    address = given.get("address")
+    rest = {k: v or None for k, v in given.items() if k != "address"}
+    return BillingDetails(address=address_of(address), **rest)
+
+
+def address_of(given: dict[str, Any] | None) -> Address:
+    return Address(**{k: v or None for k, v in given.items()}) if given else NO_ADDRESS
+
+
+def shipping_of(given: Any) -> dict[str, Any] | None:
+    if not given:
+        return None
+    return {
+        "address": address_of(given.get("address")),
+        "carrier": given.get("carrier"),
+        "name": given.get("name"),
+        "phone": given.get("phone"),
+        "tracking_number": given.get("tracking_number"),
+    }

@@ -1,0 +1,261 @@
+"""Payment methods: a card that can pay, made of a token, of card data, or of one of Stripe's named test cards."""
+
+from typing import Any
+
+import msgspec
+
+from tillport.simulator import cards as c
+from tillport.simulator import params as p
+from tillport.simulator.account import Account
+from tillport.simulator.errors import missing_object, parameter_missing
+from tillport.simulator.params import EMPTY, Spec
+from tillport.simulator.resources import tokens
+from tillport.simulator.resources.common import (
+    BILLING_DETAILS,
+    NO_BILLING_DETAILS,
+    BillingDetails,
+    Call,
+    List,
+    Route,
+    address_of,
+    billing_details,
+)
+
+
+class Checks(msgspec.Struct, frozen=True, gc=False):
+    address_line1_check: str | None = None
+    address_postal_code_check: str | None = None
+    cvc_check: str | None = None
+
+
+class Networks(msgspec.Struct, frozen=True):
+    available: tuple[str, ...]
+    preferred: str | None = None
+
+
+class ThreeDSecureUsage(msgspec.Struct, frozen=True, gc=False):
+    supported: bool = True
+
+
+class CardDetails(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """`payment_method.card`; one instance serves every payment method made of the same named test card."""
+
+    brand: str
+    checks: Checks
+    country: str | None
+    display_brand: str
+    exp_month: int
+    exp_year: int
+    fingerprint: str
+    funding: str
+    generated_from: None = None
+    last4: str
+    networks: Networks
+    regulated_status: str | None = "unregulated"
+    three_d_secure_usage: ThreeDSecureUsage = ThreeDSecureUsage()
+    wallet: None = None
+
+
+class PaymentMethod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    id: str
+    object: str = "payment_method"
+    allow_redisplay: str = "unspecified"
+    billing_details: BillingDetails = NO_BILLING_DETAILS
+    card: CardDetails
+    created: int
+    customer: Any = None
+    customer_account: None = None
+    livemode: bool = False
+    metadata: dict[str, str] = EMPTY
+    type: str = "card"
+
+
+CARD_INPUT = Spec(
+    {
+        "token": p.string,
+        "number": p.string,
+        "exp_month": p.string,
+        "exp_year": p.string,
+        "cvc": p.string,
+    },
+    unmodelled=frozenset({"networks"}),
+)
+_DATA: dict[str, p.Parser] = {
+    "type": p.only("card"),
+    "card": p.hash_of(CARD_INPUT),
+    "billing_details": BILLING_DETAILS,
+    "metadata": p.metadata,
+    "allow_redisplay": p.one_of("always", "limited", "unspecified"),
+}
+_OTHER_TYPES = frozenset(
+    "acss_debit affirm afterpay_clearpay alipay amazon_pay au_becs_debit bacs_debit bancontact blik boleto cashapp "
+    "customer_balance eps fpx giropay grabpay ideal interac_present klarna konbini link mobilepay multibanco oxxo "
+    "p24 pay_by_bank paynow paypal pix promptpay radar_options revolut_pay sepa_debit sofort swish twint "
+    "us_bank_account wechat_pay zip customer payment_method custom".split()
+)
+DATA = p.hash_of(Spec(_DATA, required=("type",), unmodelled=_OTHER_TYPES))
+CREATE = Spec(_DATA, required=("type",), unmodelled=_OTHER_TYPES)
+UPDATE = Spec(
+    {
+        "billing_details": BILLING_DETAILS,
+        "metadata": p.metadata,
+        "allow_redisplay": _DATA["allow_redisplay"],
+        "card": p.hash_of(Spec({"exp_month": p.integer, "exp_year": p.integer})),
+    }
+)
+LIST = p.list_spec(customer=p.string, type=p.only("card"), allow_redisplay=_DATA["allow_redisplay"])
+
+_MAGIC: dict[str, CardDetails] = {}
+
+
+def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentMethod:
+    return make(account, params, "card")
+
+
+def make(account: Account, data: dict[str, Any], param: str) -> PaymentMethod:
+    """Build and store a payment method from `{type: card, card: {token | number…}, billing_details…}`."""
+    given = data.get("card")
+    if not given:
+        raise parameter_missing(param)
+    details = NO_BILLING_DETAILS
+    if "token" in given:
+        source = tokens.spend(account, given["token"], f"{param}[token]")
+        if isinstance(source, c.Card):
+            card = magic_details(source)
+        else:
+            card = details_of(source)
+            details = _billing_of(source)
+    else:
+        for name in ("number", "exp_month", "exp_year"):
+            if name not in given:
+                raise parameter_missing(f"{param}[{name}]")
+        source = tokens.card_source(account, given)
+        card = details_of(source)
+    if data.get("billing_details"):
+        details = billing_details(data["billing_details"])
+    return account.payment_methods.add(
+        PaymentMethod(
+            id=account.ids.own("pm_"),
+            allow_redisplay=data.get("allow_redisplay", "unspecified"),
+            billing_details=details,
+            card=card,
+            created=int(account.now()),
+            metadata=p.merged(EMPTY, data["metadata"]) if data.get("metadata") else EMPTY,
+        )
+    )
+
+
+def resolve(account: Account, method_id: str, param: str) -> PaymentMethod:
+    """Return a stored payment method, or a fresh one for a named test card such as `pm_card_visa`."""
+    if method_id.startswith("pm_card_"):
+        card = c.BY_NAME.get(method_id[8:])
+        if card is not None:
+            return account.payment_methods.add(
+                PaymentMethod(id=account.ids.own("pm_"), card=magic_details(card), created=int(account.now()))
+            )
+    found: PaymentMethod | None = account.payment_methods.find(method_id)
+    if found is None:
+        raise missing_object("PaymentMethod", method_id[:255], param, status=400)
+    return found
+
+
+def magic_details(card: c.Card) -> CardDetails:
+    key = c.fingerprint(card)
+    found = _MAGIC.get(key)
+    if found is None:
+        checks = Checks(cvc_check=card.cvc_check)
+        month, year = tokens.MAGIC_EXPIRY
+        found = _MAGIC[key] = _details(card, month, year, checks)
+    return found
+
+
+def details_of(source: tokens.CardSource) -> CardDetails:
+    """Return what a payment method shows of a token's card, its checks made."""
+    card = c.by_fingerprint(source.fingerprint or "")
+    checks = Checks(
+        address_line1_check=card.line1_check if source.address_line1 else None,
+        address_postal_code_check=card.postal_code_check if source.address_zip else None,
+        cvc_check=card.cvc_check if source.cvc_check else None,
+    )
+    return _details(card, source.exp_month, source.exp_year, checks)
+
+
+def _details(card: c.Card, month: int, year: int, checks: Checks) -> CardDetails:
+    return CardDetails(
+        brand=card.brand,
+        checks=checks,
+        country=card.country,
+        display_brand="american_express" if card.brand == "amex" else card.brand,
+        exp_month=month,
+        exp_year=year,
+        fingerprint=c.fingerprint(card),
+        funding=card.funding,
+        last4=card.last4,
+        networks=Networks((card.brand,)),
+    )
+
+
+def _billing_of(source: tokens.CardSource) -> BillingDetails:
+    address = {
+        "city": source.address_city,
+        "country": source.address_country,
+        "line1": source.address_line1,
+        "line2": source.address_line2,
+        "postal_code": source.address_zip,
+        "state": source.address_state,
+    }
+    if source.name is None and not any(address.values()):
+        return NO_BILLING_DETAILS
+    return BillingDetails(address=address_of(address), name=source.name)
+
+
+def retrieve(account: Account, call: Call, params: dict[str, Any], method_id: str) -> PaymentMethod:
+    if method_id.startswith("pm_card_") and method_id[8:] in c.BY_NAME:
+        return resolve(account, method_id, "payment_method")
+    found: PaymentMethod = account.payment_methods.get(method_id, "payment_method")
+    return found
+
+
+def update(account: Account, call: Call, params: dict[str, Any], method_id: str) -> PaymentMethod:
+    """Change details of a saved card; Stripe announces it as `payment_method.updated`."""
+    old: PaymentMethod = account.payment_methods.get(method_id, "payment_method")
+    changes: dict[str, Any] = {}
+    if "metadata" in params:
+        changes["metadata"] = p.merged(old.metadata, params["metadata"])
+    if "allow_redisplay" in params:
+        changes["allow_redisplay"] = params["allow_redisplay"]
+    if params.get("billing_details"):
+        old_details = old.billing_details
+        given = dict(params["billing_details"])
+        address = given.pop("address", None)
+        changes["billing_details"] = msgspec.structs.replace(
+            old_details,
+            address=address_of(address) if address else old_details.address,
+            **{k: v or None for k, v in given.items()},
+        )
+    if params.get("card"):
+        changes["card"] = msgspec.structs.replace(old.card, **params["card"])
+    new = account.payment_methods.put(msgspec.structs.replace(old, **changes))
+    previous = {k: getattr(old, k) for k, v in changes.items() if getattr(old, k) != v}
+    if previous:
+        account.emit("payment_method.updated", new, call.origin, previous)
+    return new
+
+
+def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
+    wanted = params.get("allow_redisplay")
+    page = account.payment_methods.page(
+        params,
+        where={"customer": params.get("customer")},
+        # Stripe lists the methods saved to a customer; loose ones are not to be had back.
+        accept=lambda m: m.customer is not None and (wanted is None or m.allow_redisplay == wanted),
+    )
+    return List(data=page.data, has_more=page.has_more, url="/v1/payment_methods")
+
+
+ROUTES = (
+    Route("POST", "/v1/payment_methods", create, CREATE, publishable=True),
+    Route("GET", "/v1/payment_methods", list_, LIST),
+    Route("GET", "/v1/payment_methods/{payment_method}", retrieve),
+    Route("POST", "/v1/payment_methods/{payment_method}", update, UPDATE),
+)

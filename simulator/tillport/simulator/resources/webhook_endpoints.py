@@ -1,0 +1,129 @@
+"""Webhook endpoints: where events go; the signing secret is shown once, by the call that creates one."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tillport.simulator import params as p
+from tillport.simulator.account import Account
+from tillport.simulator.errors import invalid
+from tillport.simulator.params import EMPTY, Spec
+from tillport.simulator.resources.common import Call, Deleted, List, Route
+
+MAX_ENDPOINTS = 16
+
+
+class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    object: str = "webhook_endpoint"
+    api_version: str | None = None
+    application: None = None
+    created: int
+    description: str | None = None
+    enabled_events: list[str]
+    livemode: bool = False
+    metadata: dict[str, str] = EMPTY
+    secret: Any = msgspec.UNSET
+    status: str = "enabled"
+    url: str
+
+    def __repr__(self) -> str:
+        return f"WebhookEndpoint(id={self.id!r}, url={self.url!r}, status={self.status!r})"
+
+
+def url(value: Any, name: str) -> str:
+    read = p.string(value, name)
+    try:
+        parts = urlsplit(read)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good or any(ch <= " " for ch in read):
+        raise invalid(
+            "Invalid URL: An explicit scheme (such as https) must be provided.", name, "url_invalid"
+        )
+    return read
+
+
+def _event_type(value: Any, name: str) -> str:
+    read = p.string(value, name)
+    if read != "*" and not (
+        0 < len(read) <= 100 and read.isascii() and read.replace("_", "").replace(".", "").isalnum()
+    ):
+        raise invalid(f"Invalid {name}: must be an event type, or *.", name)
+    return read
+
+
+_FIELDS: dict[str, p.Parser] = {
+    "url": url,
+    "enabled_events": p.array_of(_event_type, 300),
+    "description": p.text(5000),
+    "metadata": p.metadata,
+}
+CREATE = Spec(
+    {**_FIELDS, "api_version": p.string, "connect": p.only(False)}, required=("url", "enabled_events")
+)
+UPDATE = Spec({**_FIELDS, "disabled": p.boolean})
+LIST = p.list_spec()
+
+
+def create(account: Account, call: Call, params: dict[str, Any]) -> WebhookEndpoint:
+    """Register an endpoint and return it with its `secret`, this once."""
+    if not params["enabled_events"]:
+        raise invalid("You must select at least one event.", "enabled_events")
+    if len(account.webhook_endpoints) >= MAX_ENDPOINTS:
+        raise invalid(f"You have reached the maximum of {MAX_ENDPOINTS} test webhook endpoints.", None)
+    endpoint = WebhookEndpoint(
+        id=account.ids.own("we_"),
+        api_version=params.get("api_version") or None,
+        created=int(account.now()),
+        description=params.get("description") or None,
+        enabled_events=params["enabled_events"],
+        metadata=p.merged(EMPTY, params["metadata"]) if params.get("metadata") else EMPTY,
+        url=params["url"],
+    )
+    secret = "whsec_" + account.ids.chars(32)
+    account.webhook_endpoints.add(endpoint)
+    account.deliveries.register(endpoint, secret)
+    return msgspec.structs.replace(endpoint, secret=secret)
+
+
+def retrieve(account: Account, call: Call, params: dict[str, Any], endpoint_id: str) -> WebhookEndpoint:
+    found: WebhookEndpoint = account.webhook_endpoints.get(endpoint_id, "webhook_endpoint")
+    return found
+
+
+def update(account: Account, call: Call, params: dict[str, Any], endpoint_id: str) -> WebhookEndpoint:
+    old = retrieve(account, call, {}, endpoint_id)
+    changes = {k: params[k] for k in ("url", "enabled_events") if params.get(k)}
+    if "description" in params:
+        changes["description"] = params["description"] or None
+    if "metadata" in params:
+        changes["metadata"] = p.merged(old.metadata, params["metadata"])
+    if "disabled" in params:
+        changes["status"] = "disabled" if params["disabled"] else "enabled"
+    new = account.webhook_endpoints.put(msgspec.structs.replace(old, **changes))
+    account.deliveries.configure(new)
+    return new
+
+
+def delete(account: Account, call: Call, params: dict[str, Any], endpoint_id: str) -> Deleted:
+    retrieve(account, call, {}, endpoint_id)
+    account.webhook_endpoints.remove(endpoint_id)
+    account.deliveries.unregister(endpoint_id)
+    return Deleted(endpoint_id, "webhook_endpoint")
+
+
+def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
+    page = account.webhook_endpoints.page(params)
+    return List(data=page.data, has_more=page.has_more, url="/v1/webhook_endpoints")
+
+
+ROUTES = (
+    Route("POST", "/v1/webhook_endpoints", create, CREATE),
+    Route("GET", "/v1/webhook_endpoints", list_, LIST),
+    Route("GET", "/v1/webhook_endpoints/{webhook_endpoint}", retrieve),
+    Route("POST", "/v1/webhook_endpoints/{webhook_endpoint}", update, UPDATE),
+    Route("DELETE", "/v1/webhook_endpoints/{webhook_endpoint}", delete),
+)

@@ -1,0 +1,226 @@
+"""Bytes and headers: keys, idempotency, forms, lists, expansion, errors."""
+
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tillport.simulator import Fault, Faults, ManualClock, Request, Response, Simulator
+from tillport.simulator.form import decode
+
+PAY = {"amount": "2000", "currency": "usd", "confirm": "true", "payment_method": "pm_card_visa"}
+INTENTS = "/v1/payment_intents"
+Call = Callable[..., Response]
+Decoded = Callable[[Response], Any]
+
+
+def test_a_key_is_wanted_and_a_live_one_refused_with_the_reason(
+    sim: Simulator, call: Call, decoded: Decoded
+) -> None:
+    assert sim.handle(Request("GET", INTENTS)).status == 401
+    assert "Invalid API Key provided: sk_test_wro**********one1" in decoded(
+        call("GET", INTENTS, auth="sk_test_wrong_key_that_is_one1")
+    )["error"]["message"].replace("*" * 15, "*" * 10)
+    live = decoded(call("GET", INTENTS, auth="sk_live_51abcdefghijk"))
+    assert "takes no live-mode keys" in live["error"]["message"]
+
+
+def test_basic_and_bearer_are_both_taken(sim: Simulator, call: Call) -> None:
+    basic = "Basic " + b64encode(f"{sim.secret_key}:".encode()).decode()
+    assert sim.handle(Request("GET", INTENTS, {"authorization": basic})).status == 200
+    assert call("GET", INTENTS).status == 200
+
+
+def test_a_publishable_key_tokenises_and_no_more(sim: Simulator, call: Call, decoded: Decoded) -> None:
+    card = {
+        "card[number]": "4242424242424242",
+        "card[exp_month]": "12",
+        "card[exp_year]": "30",
+        "card[cvc]": "123",
+    }
+    assert decoded(call("POST", "/v1/tokens", card, auth=sim.publishable_key))["id"].startswith("tok_1")
+    refused = call("POST", INTENTS, PAY, auth=sim.publishable_key)
+    assert refused.status == 403
+    intent = sim.payment_intents.create(amount=2000, currency="usd")
+    path = f"{INTENTS}/{intent.id}"
+    assert call("GET", path, auth=sim.publishable_key).status == 400
+    seen = decoded(call("GET", f"{path}?client_secret={intent.client_secret}", auth=sim.publishable_key))
+    assert "metadata" not in seen
+    assert seen["status"] == "requires_payment_method"
+
+
+def test_a_key_replays_its_answer_and_charges_once(sim: Simulator, call: Call) -> None:
+    first = call("POST", INTENTS, PAY, key="order-1")
+    again = call("POST", INTENTS, PAY, key="order-1")
+    assert again.body == first.body
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.headers["Original-Request"] == first.headers["Request-Id"] != again.headers["Request-Id"]
+    assert len(sim.payment_intents.list().data) == 1
+    event = sim.events.list(type="charge.succeeded").data[0]
+    assert (event.request.id, event.request.idempotency_key) == (first.headers["Request-Id"], "order-1")
+
+
+def test_a_replay_is_the_answer_as_it_was(sim: Simulator, call: Call) -> None:
+    form = {"amount": "2000", "currency": "usd"}
+    first = call("POST", INTENTS, form, key="k")
+    sim.payment_intents.cancel(sim.payment_intents.list().data[0].id)
+    assert call("POST", INTENTS, form, key="k").body == first.body
+
+
+def test_a_key_with_other_parameters_is_a_mismatch(call: Call, decoded: Decoded) -> None:
+    call("POST", INTENTS, PAY, key="k")
+    other = call("POST", INTENTS, PAY | {"amount": "2001"}, key="k")
+    assert (other.status, decoded(other)["error"]["type"]) == (400, "idempotency_error")
+
+
+def test_a_decline_is_remembered_and_a_refused_parameter_is_not(sim: Simulator, call: Call) -> None:
+    no = PAY | {"payment_method": "pm_card_chargeDeclined"}
+    assert [call("POST", INTENTS, no, key="d").status for _ in range(2)] == [402, 402]
+    assert len(sim.charges.list().data) == 1
+    assert call("POST", INTENTS, PAY | {"amount": "x"}, key="v").status == 400
+    assert call("POST", INTENTS, PAY, key="v").status == 200
+
+
+def test_a_key_is_new_again_after_a_day(sim: Simulator, call: Call) -> None:
+    call("POST", INTENTS, PAY, key="k")
+    sim.advance(24 * 3600)
+    call("POST", INTENTS, PAY, key="k")
+    assert len(sim.payment_intents.list().data) == 2
+
+
+def test_a_key_in_flight_is_a_409(sim: Simulator, call: Call, decoded: Decoded) -> None:
+    sim.script(Fault(kind="slow", seconds=5))
+    assert call("POST", INTENTS, PAY, key="k").delay_seconds == 5
+    conflict = call("POST", INTENTS, PAY, key="k")
+    assert (conflict.status, decoded(conflict)["error"]["code"]) == (409, "idempotency_key_in_use")
+    sim.advance(5)
+    assert call("POST", INTENTS, PAY, key="k").status == 200
+
+
+def test_an_answer_lost_after_success_is_replayed_under_its_key(sim: Simulator, call: Call) -> None:
+    sim.script("answer_lost")
+    assert call("POST", INTENTS, PAY, key="k").connection == "reset"
+    retried = call("POST", INTENTS, PAY, key="k")
+    assert (retried.status, retried.headers["Idempotent-Replayed"]) == (200, "true")
+    assert len(sim.payment_intents.list().data) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "effects"),
+    [
+        ("error_before", 500, 0),
+        ("unavailable", 503, 0),
+        ("rate_limited", 429, 0),
+        ("lock_timeout", 429, 0),
+        ("error_after", 500, 1),
+    ],
+)
+def test_faults_strike_before_or_after_the_effect(
+    sim: Simulator, call: Call, kind: str, status: int, effects: int
+) -> None:
+    sim.script(kind)
+    assert call("POST", INTENTS, PAY, key="k").status == status
+    assert len(sim.payment_intents.list().data) == effects
+    # What failed before the work is forgotten; a failure after it is remembered, as Stripe does.
+    assert call("POST", INTENTS, PAY, key="k").status == (500 if effects else 200)
+
+
+def test_fault_rates_repeat_for_a_seed() -> None:
+    def statuses() -> list[int]:
+        sim = Simulator(clock=ManualClock(), seed=3, faults=Faults(error_before=0.3, rate_limited=0.2))
+        auth = {"authorization": f"Bearer {sim.secret_key}"}
+        return [sim.handle(Request("GET", INTENTS, auth)).status for _ in range(40)]
+
+    assert statuses() == statuses()
+    assert set(statuses()) == {200, 429, 500}
+
+
+def test_every_array_and_nesting_form_is_read() -> None:
+    assert decode("a[]=1&a[]=2") == {"a": ["1", "2"]}
+    assert decode("a[1]=2&a[0]=1") == {"a": ["1", "2"]}
+    assert decode("i[][p]=1&i[][q]=2&i[][p]=3") == {"i": [{"p": "1", "q": "2"}, {"p": "3"}]}
+    assert decode("a%5Bb%5D%5Bc%5D=x+y%C3%A9") == {"a": {"b": {"c": "x yé"}}}
+
+
+def test_expand_goes_four_deep_and_refuses_what_cannot_be(
+    sim: Simulator, call: Call, decoded: Decoded
+) -> None:
+    intent = decoded(call("POST", INTENTS, PAY | {"expand[]": "latest_charge"}))
+    assert intent["latest_charge"]["object"] == "charge"
+    sim.advance(3)
+    path = f"{INTENTS}/{intent['id']}?expand[0]=latest_charge.balance_transaction.source.payment_intent"
+    deep = decoded(call("GET", path))
+    assert deep["latest_charge"]["balance_transaction"]["source"]["payment_intent"]["id"] == intent["id"]
+    refused = call("GET", f"{INTENTS}/{intent['id']}?expand[]=amount")
+    assert decoded(refused)["error"]["message"] == "This property cannot be expanded (amount)."
+    listed = decoded(call("GET", f"{INTENTS}?expand[]=data.latest_charge"))
+    assert listed["data"][0]["latest_charge"]["object"] == "charge"
+
+
+def test_lists_page_both_ways_newest_first(
+    sim: Simulator, clock: ManualClock, call: Call, decoded: Decoded
+) -> None:
+    ids = []
+    for _ in range(5):
+        ids.append(sim.payment_intents.create(amount=2000, currency="usd").id)
+        clock.advance(10)
+    ids.reverse()
+
+    def page(query: str) -> tuple[list[str], bool]:
+        found = decoded(call("GET", f"{INTENTS}?{query}"))
+        return [x["id"] for x in found["data"]], found["has_more"]
+
+    assert page("limit=2") == (ids[:2], True)
+    assert page(f"limit=2&starting_after={ids[1]}") == (ids[2:4], True)
+    assert page(f"limit=2&starting_after={ids[2]}") == (ids[3:], False)
+    assert page(f"limit=2&ending_before={ids[4]}") == (ids[2:4], True)
+    assert page(f"limit=2&ending_before={ids[2]}") == (ids[:2], False)
+    start = int(clock.now()) - 50
+    assert page(f"created[gte]={start + 10}&created[lt]={start + 30}") == (ids[2:4], False)
+    unknown = call("GET", f"{INTENTS}?starting_after=pi_nope")
+    assert (unknown.status, decoded(unknown)["error"]["param"]) == (404, "starting_after")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "form", "status", "code", "param"),
+    [
+        ("GET", f"{INTENTS}/pi_x", None, 404, "resource_missing", "intent"),
+        ("GET", "/v1/charges/ch_x", None, 404, "resource_missing", "id"),
+        ("GET", "/v1/nonsense", None, 404, None, None),
+        ("PATCH", INTENTS, None, 404, None, None),
+        ("GET", "/v1/charges/", None, 404, None, None),
+        ("GET", "/v1/invoices", None, 400, "simulator_not_modelled", None),
+        ("POST", INTENTS, {"currency": "usd"}, 400, "parameter_missing", "amount"),
+        ("POST", INTENTS, PAY | {"foo": "1"}, 400, "parameter_unknown", "foo"),
+        ("POST", INTENTS, PAY | {"metadata[x]": "y" * 501}, 400, None, "metadata[x]"),
+        ("POST", INTENTS, PAY | {"payment_method": "pm_nope"}, 400, "resource_missing", "payment_method"),
+        ("POST", INTENTS, b"amount=%ff", 400, None, None),
+        ("POST", INTENTS, b"\xff", 400, None, None),
+        ("POST", INTENTS, b"a[b][c][d][e][f][g][h][i]=1", 400, None, "a[b][c][d][e][f][g][h][i]"),
+        ("POST", INTENTS, b"x" * 1_000_001, 413, None, None),
+    ],
+)
+def test_bad_input_gets_stripes_envelope(
+    call: Call,
+    decoded: Decoded,
+    method: str,
+    path: str,
+    form: Any,
+    status: int,
+    code: str | None,
+    param: str | None,
+) -> None:
+    response = call(method, path, form)
+    error = decoded(response)["error"]
+    assert (response.status, error.get("code"), error.get("param")) == (status, code, param)
+    assert error["message"]
+    assert response.headers["Request-Id"].startswith("req_")
+
+
+def test_search_finds_by_metadata(sim: Simulator, call: Call, decoded: Decoded) -> None:
+    sim.payment_intents.create(amount=2000, currency="usd", metadata={"order": "1"})
+    wanted = sim.payment_intents.create(amount=2000, currency="usd", metadata={"order": "2"})
+    found = decoded(call("GET", f"{INTENTS}/search?query=metadata%5B'order'%5D%3A'2'"))
+    assert [x["id"] for x in found["data"]] == [wanted.id]
+    assert found["object"] == "search_result"
