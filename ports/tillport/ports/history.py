@@ -36,7 +36,8 @@ class Movement:
 
     `amount_minor`, `fee_minor` and `net_minor` are in the balance's `currency`, signed, and may differ from what the
     card was charged in. The last three name the payment where the line is about one: `attempt_key` is the
-    idempotency key that the gateway wrote into the payment's metadata, None for payments that Tillport did not make.
+    idempotency key that the gateway wrote into the charge's metadata, None for charges that Tillport did not make
+    and for lines that are not charges.
     """
 
     id: str

@@ -104,6 +104,7 @@ FINAL = {
     "error as a list": ({"status": 400, "body": {"error": [1]}}, OutcomeUnknown),
     "error as null": ({"status": 400, "body": {"error": None}}, OutcomeUnknown),
     "error of strange types": ({"status": 402, "body": {"error": {"type": 7, "code": []}}}, OutcomeUnknown),
+    "a code that is no word": (error(404, INVALID, "Not found, <b>sorry</b>"), OutcomeUnknown),
     "a list with 402": ({"status": 402, "body": []}, OutcomeUnknown),
     "a redirect": ({"status": 307, "headers": {"Location": "/elsewhere"}, "body": b""}, OutcomeUnknown),
     "a redirect as GET": (

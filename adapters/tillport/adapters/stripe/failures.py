@@ -131,9 +131,14 @@ class Failure:
         return 200 <= self.status < 300  # a success whose answer was cut: the same key brings it again
 
     def __str__(self) -> str:
-        facts = [str(self.status or ""), self.error.type if self.error else "", self.code or ""]
-        named = f", request {self.request_id}" if self.request_id else ""
-        return f"{self.what} ({' '.join(filter(None, facts)) or 'no answer'}{named})"
+        facts = [
+            str(self.status or ""),
+            (self.error and self.error.type) or "",
+            self.code or "",
+            self.request_id or "",
+        ]
+        told = " ".join(filter(None, facts))
+        return f"{self.what} ({told})" if told else self.what
 
 
 def read_failure(raised: Exception, flight: Flight) -> Failure:
@@ -141,15 +146,15 @@ def read_failure(raised: Exception, flight: Flight) -> Failure:
     if isinstance(raised, NotSent):
         return Failure(left=False, what=str(raised.user_message))
     if not flight.handed_over:
-        return Failure(left=False, what=f"The request could not be made: {type(raised).__name__}.")
+        return Failure(left=False, what=f"the request could not be made: {type(raised).__name__}")
     headers = {name.lower(): value for name, value in flight.headers.items()}
     error = _error_of(raised)
     if flight.status is None:
-        what = "The connection to Stripe broke before an answer came."
+        what = "the connection broke before an answer came"
     elif error is None:
-        what = "Stripe's answer could not be read."
+        what = "Stripe's answer could not be read"
     else:
-        what = "Stripe refused the call."
+        what = "Stripe refused the call"
     return Failure(
         left=True,
         what=what,
@@ -176,7 +181,7 @@ def verdict(failure: Failure, *, in_doubt: bool = False) -> GatewayError:
 def _verdict(failure: Failure) -> GatewayError:
     error, status = failure.error, failure.status
     if not failure.left:
-        return GatewayUnavailable(f"{failure.what} Nothing was sent.", remedy=LATER)
+        return GatewayUnavailable(f"Nothing was sent: {failure}.", remedy=LATER)
     if error is None or _contradicts_itself(error) or error.type == "idempotency_error" or status == 409:
         return _unknown(failure)
     if error.type == "card_error" and status in (400, 402, 404):
@@ -246,12 +251,12 @@ def _refused(failure: Failure, error: _Error) -> GatewayError:
         message, remedy = _IN_OUR_WORDS[error.code]
     elif error.param is not None and error.param.startswith(_CALLERS_PARAMS):
         message, remedy = (
-            safe(error.message) or f"Stripe refused {error.param}.",
+            safe(error.message) or f"Stripe refused {safe(error.param)}.",
             "Correct it and send it again.",
         )
     else:
         # Messages for developers may speak of our account: callers get the code, operators find the request by id.
-        message, remedy = f"{failure}.", "Look the code up at docs.stripe.com/error-codes."
+        message, remedy = f"The charge was not made: {failure}.", "See docs.stripe.com/error-codes."
     return InvalidRequest(message, reason=error.code, param=error.param, remedy=remedy)
 
 
@@ -260,9 +265,12 @@ def _error_of(raised: Exception) -> _Error | None:
     if not isinstance(body, dict):
         return None
     try:
-        return msgspec.convert(body, _Envelope).error
+        error = msgspec.convert(body, _Envelope).error
     except msgspec.ValidationError:
         return None
+    # Types and codes are words. Whatever else stands there, Stripe did not write it.
+    words = [error.type, *filter(None, (error.code, error.decline_code))]
+    return error if all(map(_plain, words)) else None
 
 
 _NAMES_A_SECRET = re.compile(
@@ -281,6 +289,5 @@ def safe(message: str | None) -> str:
     return _NAMES_A_SECRET.sub("…", text)[:_LONGEST_MESSAGE]
 
 
-def _plain(request_id: str | None) -> str | None:
-    fits = request_id is not None and re.fullmatch(r"[\w-]{1,64}", request_id)
-    return request_id if fits else None
+def _plain(word: str | None) -> str | None:
+    return word if word is not None and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", word) else None

@@ -49,6 +49,12 @@ _KINDS = {
     "refund": MovementKind.REFUND,
     "dispute": MovementKind.DISPUTE,
 }
+_KINDS_OF_TYPES = {
+    "charge": MovementKind.CHARGE,
+    "payment": MovementKind.CHARGE,
+    "refund": MovementKind.REFUND,
+    "payment_refund": MovementKind.REFUND,
+}
 
 
 @attrs.define(eq=False)
@@ -69,31 +75,35 @@ class StripeHistory:
         asked = _window(since, until, cursor)
         if undelivered:
             asked["delivery_success"] = False
-        page = await self._page("/v1/events", asked)
-        return EventPage(events=tuple(map(bytes, page.data)), cursor=_cursor(page))
+        events, cursor = await self._page("/v1/events", asked)
+        return EventPage(events=events, cursor=cursor)
 
     async def movements(
         self, *, since: float, until: float | None = None, cursor: str | None = None
     ) -> MovementPage:
         """Return one page of balance transactions. See `PaymentHistory.movements`."""
         asked = {**_window(since, until, cursor), "expand": ["data.source"]}
-        page = await self._page("/v1/balance_transactions", asked)
+        lines, cursor = await self._page("/v1/balance_transactions", asked)
         try:
-            lines = [msgspec.json.decode(raw, type=_Line) for raw in page.data]
+            movements = tuple(_movement(msgspec.json.decode(line, type=_Line)) for line in lines)
         except msgspec.MsgspecError:
             pass
         else:
-            return MovementPage(movements=tuple(map(_movement, lines)), cursor=_cursor(page))
+            return MovementPage(movements=movements, cursor=cursor)
         raise _unreadable()
 
     async def aclose(self) -> None:
         """Close the connection."""
         await self.connection.aclose()
 
-    async def _page(self, path: str, asked: dict[str, Any]) -> _Page:
+    async def _page(self, path: str, asked: dict[str, Any]) -> tuple[tuple[bytes, ...], str | None]:
         failed: GatewayError
         try:
-            return msgspec.json.decode(await self.connection.get(path, asked), type=_Page)
+            page = msgspec.json.decode(await self.connection.get(path, asked), type=_Page)
+            ids = [msgspec.json.decode(raw, type=_Named).id for raw in page.data]
+            if ids or not page.has_more:
+                return tuple(map(bytes, page.data)), ids[-1] if page.has_more else None
+            failed = _unreadable()  # an empty page with more to come: the end would be a guess
         except CallFailed as call:
             message = f"Stripe could not be asked: {call.failure}."
             if call.failure.status in (401, 403) and call.failure.error is not None:
@@ -117,16 +127,14 @@ def _window(since: float, until: float | None, cursor: str | None) -> dict[str, 
     return asked
 
 
-def _cursor(page: _Page) -> str | None:
-    return msgspec.json.decode(page.data[-1], type=_Named).id if page.has_more and page.data else None
-
-
 def _movement(line: _Line) -> Movement:
     source = line.source if isinstance(line.source, _Source) else None
-    kind = _KINDS.get(source.object, MovementKind.OTHER) if source else MovementKind.OTHER
-    charge_id = None
     if source is not None:
+        kind = _KINDS.get(source.object, MovementKind.OTHER)
         charge_id = source.id if kind is MovementKind.CHARGE else source.charge
+    else:  # not expanded: the line's own type tells what its source is
+        kind = _KINDS_OF_TYPES.get(line.type, MovementKind.OTHER)
+        charge_id = line.source if kind is MovementKind.CHARGE and isinstance(line.source, str) else None
     return Movement(
         id=line.id,
         kind=kind,

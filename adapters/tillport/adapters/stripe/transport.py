@@ -115,8 +115,8 @@ class AiohttpTransport(stripe.HTTPClient):
             problem = type(error).__name__
         # Raised here and not above: the original error may quote the request, and must not be chained to ours.
         if track.connected:
-            raise Lost(f"The connection to Stripe broke: {problem}.")
-        raise NotSent(f"Stripe could not be reached: {problem}.")
+            raise Lost(f"the connection to Stripe broke: {problem}")
+        raise NotSent(f"Stripe could not be reached: {problem}")
 
     def request(self, *args: object, **kwargs: object) -> NoReturn:
         """Refuse: this client is asynchronous."""
