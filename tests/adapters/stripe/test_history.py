@@ -121,7 +121,7 @@ async def test_lines_name_the_charge_that_they_are_about(server, gateway):
         line(1, refund, "refund"),
         line(2, dispute, "adjustment"),
         line(3, payout, "payout"),
-        line(4, None, "fee"),
+        line(4, "ch_4", "payment"),
     ]
     server.will(
         {"status": 200, "body": {"object": "list", "data": lines[:2], "has_more": True}},
