@@ -24,14 +24,14 @@ ROOMS = {
     "tillport.adapters.runtime": "",
     "tillport.adapters.conformance": "testing",
     "tillport.adapters.stripe": "stripe",
-    "tillport.adapters.sql": "sql postgres",
-    "tillport.adapters.nats": "nats",
+    "tillport.adapters.sql": "sql postgres testing",  # with the fixtures that it offers to other people's tests
+    "tillport.adapters.nats": "nats testing",
     "tillport.adapters.litestar": "litestar",
     "tillport.adapters.compose": "service",
     "tillport.adapters.cli": "service",
 }
 # packages that must import, themselves, with less than the whole of them needs
-FRONT_DOORS = {"tillport.adapters.sql": "sql", "tillport.simulator": ""}
+FRONT_DOORS = {"tillport.adapters.sql": "sql", "tillport.adapters.nats": "nats", "tillport.simulator": ""}
 
 NO_ROOM = ("__init__.py", "__pycache__", "py.typed")
 

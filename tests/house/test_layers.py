@@ -51,7 +51,7 @@ VIOLATIONS = {
     "driven": [("adapters/tillport/adapters/sql", "import tillport.domain")],
     "vendors": [
         ("adapters/tillport/adapters/memory", "import sqlalchemy"),
-        ("adapters/tillport/adapters/compose", "from litestar import Litestar"),
+        ("adapters/tillport/adapters/runtime", "from litestar import Litestar"),
     ],
 }
 
