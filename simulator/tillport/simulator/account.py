@@ -21,8 +21,10 @@ from tillport.simulator.ids import Ids, stem_of
 if TYPE_CHECKING:
     from tillport.simulator.resources.balance_transactions import BalanceTransaction
     from tillport.simulator.resources.charges import Charge
+    from tillport.simulator.resources.customers import Customer
     from tillport.simulator.resources.payment_intents import PaymentIntent
     from tillport.simulator.resources.payment_methods import PaymentMethod
+    from tillport.simulator.resources.refunds import Refund
     from tillport.simulator.resources.tokens import Token
     from tillport.simulator.resources.webhook_endpoints import WebhookEndpoint
 
@@ -85,8 +87,9 @@ class Account:
         self.payment_intents: Collection[PaymentIntent] = Collection("payment_intent", indexed=("customer",))
         self.charges: Collection[Charge] = Collection("charge", indexed=("customer", "transfer_group"))
         self.balance_transactions: Collection[BalanceTransaction] = Collection("balance_transaction")
-        self.customers: Collection[Any] = Collection("customer", indexed=("email",))
-        self.refunds: Collection[Any] = Collection("refund", indexed=("charge", "payment_intent"))
+        self.customers: Collection[Customer] = Collection("customer", indexed=("email",))
+        self.deleted_customers: set[str] = set()
+        self.refunds: Collection[Refund] = Collection("refund", indexed=("charge", "payment_intent"))
         self.webhook_endpoints: Collection[WebhookEndpoint] = Collection("webhook_endpoint")
         self.events: Collection[Event] = Collection("event", indexed=("type",))
         # Only intents with more than one charge need a list; the latest is on the intent itself.

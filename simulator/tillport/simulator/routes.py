@@ -7,9 +7,11 @@ from tillport.simulator.errors import ApiError, not_modelled
 from tillport.simulator.resources import (
     balance_transactions,
     charges,
+    customers,
     events,
     payment_intents,
     payment_methods,
+    refunds,
     search,
     tokens,
     webhook_endpoints,
@@ -22,6 +24,8 @@ ROUTES: tuple[Route, ...] = (
     *payment_methods.ROUTES,
     *payment_intents.ROUTES,
     *charges.ROUTES,
+    *refunds.ROUTES,
+    *customers.ROUTES,
     *balance_transactions.ROUTES,
     *events.ROUTES,
     *webhook_endpoints.ROUTES,
@@ -32,10 +36,10 @@ ROUTES: tuple[Route, ...] = (
 NOT_MODELLED = frozenset(
     "account account_links account_sessions accounts apple_pay application_fees apps balance balance_settings billing "
     "billing_portal checkout climate confirmation_tokens country_specs coupons credit_notes customer_sessions "
-    "customers disputes entitlements ephemeral_keys exchange_rates file_links files financial_connections forwarding "
+    "disputes entitlements ephemeral_keys exchange_rates file_links files financial_connections forwarding "
     "identity invoice_payments invoiceitems invoices issuing mandates payment_attempt_records payment_links "
     "payment_method_configurations payment_method_domains payment_records payouts plans prices products "
-    "promotion_codes quotes radar refunds reporting reviews setup_attempts setup_intents shipping_rates sigma sources "
+    "promotion_codes quotes radar reporting reviews setup_attempts setup_intents shipping_rates sigma sources "
     "subscription_items subscription_schedules subscriptions tax tax_codes tax_ids tax_rates terminal test_helpers "
     "topups transfers treasury webhook_settings".split()
 )

@@ -91,6 +91,8 @@ class Simulator:
     payment_methods: Operations
     payment_intents: Operations
     charges: Operations
+    refunds: Operations
+    customers: Operations
     balance_transactions: Operations
     events: Operations
     webhook_endpoints: Operations

@@ -6,8 +6,8 @@ import msgspec
 
 from tillport.simulator import cards as c
 from tillport.simulator import params as p
-from tillport.simulator.account import Account
-from tillport.simulator.errors import missing_object, parameter_missing
+from tillport.simulator.account import Account, Origin
+from tillport.simulator.errors import ApiError, invalid, missing_object, parameter_missing
 from tillport.simulator.params import EMPTY, Spec
 from tillport.simulator.resources import tokens
 from tillport.simulator.resources.common import (
@@ -253,9 +253,59 @@ def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
     return List(data=page.data, has_more=page.has_more, url="/v1/payment_methods")
 
 
+ATTACH = Spec({"customer": p.string}, required=("customer",), unmodelled=frozenset({"customer_account"}))
+
+
+def attach(account: Account, call: Call, params: dict[str, Any], method_id: str) -> PaymentMethod:
+    """Save a payment method to a customer; the declining test cards are declined here already."""
+    customer = account.customers.get(params["customer"], "customer", status=400)
+    method = resolve(account, method_id, "payment_method")
+    if method.customer == customer.id:
+        return method
+    if method.customer is not None:
+        raise invalid(
+            "The payment method you provided has already been attached to a customer.", "payment_method"
+        )
+    check_attachable(method)
+    return attached(account, call.origin, method, customer.id)
+
+
+def check_attachable(method: PaymentMethod) -> None:
+    """Raise the decline of a card that no bank lets be saved; nothing is announced then."""
+    no = c.by_fingerprint(method.card.fingerprint).declined_on_attach
+    if no is not None:
+        fields: dict[str, Any] = {} if no.decline_code is None else {"decline_code": no.decline_code}
+        raise ApiError(402, no.message, type="card_error", code=no.code, param=no.param, **fields)
+
+
+def attached(account: Account, origin: Origin, method: PaymentMethod, customer_id: str) -> PaymentMethod:
+    new = account.payment_methods.put(msgspec.structs.replace(method, customer=customer_id))
+    account.emit("payment_method.attached", new, origin)
+    return new
+
+
+def detach(account: Account, call: Call, params: dict[str, Any], method_id: str) -> PaymentMethod:
+    """Let a payment method go from its customer, for good."""
+    method = account.payment_methods.get(method_id, "payment_method")
+    if method.customer is None:
+        raise invalid(
+            "The payment method you provided is not attached to a customer so detachment is impossible.",
+            "payment_method",
+        )
+    return released(account, call.origin, method)
+
+
+def released(account: Account, origin: Origin, method: PaymentMethod) -> PaymentMethod:
+    new = account.payment_methods.put(msgspec.structs.replace(method, customer=None))
+    account.emit("payment_method.detached", new, origin, {"customer": method.customer})
+    return new
+
+
 ROUTES = (
     Route("POST", "/v1/payment_methods", create, CREATE, publishable=True),
     Route("GET", "/v1/payment_methods", list_, LIST),
     Route("GET", "/v1/payment_methods/{payment_method}", retrieve),
     Route("POST", "/v1/payment_methods/{payment_method}", update, UPDATE),
+    Route("POST", "/v1/payment_methods/{payment_method}/attach", attach, ATTACH),
+    Route("POST", "/v1/payment_methods/{payment_method}/detach", detach),
 )

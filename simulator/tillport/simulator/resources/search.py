@@ -107,7 +107,12 @@ def charges_search(account: Account, call: Call, params: dict[str, Any]) -> dict
     return _search(account, call, params, "charges")
 
 
+def customers_search(account: Account, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    return _search(account, call, params, "customers")
+
+
 ROUTES = (
     Route("GET", "/v1/payment_intents/search", payment_intents_search, SEARCH),
     Route("GET", "/v1/charges/search", charges_search, SEARCH),
+    Route("GET", "/v1/customers/search", customers_search, SEARCH),
 )

@@ -1,0 +1,178 @@
+"""Customers: whom payment methods are saved to; deleting one lets its payment methods go."""
+
+from typing import Any
+
+import msgspec
+
+from tillport.simulator import params as p
+from tillport.simulator.account import Account
+from tillport.simulator.errors import missing_object
+from tillport.simulator.params import EMPTY, Spec
+from tillport.simulator.resources import payment_methods
+from tillport.simulator.resources.common import (
+    ADDRESS,
+    SHIPPING,
+    Address,
+    Call,
+    Deleted,
+    List,
+    Route,
+    address_of,
+    shipping_of,
+)
+
+
+class InvoiceSettings(msgspec.Struct, frozen=True, gc=False):
+    custom_fields: None = None
+    default_payment_method: str | None = None
+    footer: None = None
+    rendering_options: None = None
+
+
+class Customer(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    object: str = "customer"
+    address: Address | None = None
+    balance: int = 0
+    created: int
+    currency: str | None = None
+    default_source: Any = None
+    delinquent: bool = False
+    description: str | None = None
+    discount: None = None
+    email: str | None = None
+    invoice_prefix: str | None
+    invoice_settings: InvoiceSettings = InvoiceSettings()
+    livemode: bool = False
+    metadata: dict[str, str] = EMPTY
+    name: str | None = None
+    next_invoice_sequence: int = 1
+    phone: str | None = None
+    preferred_locales: list[str] = []
+    shipping: dict[str, Any] | None = None
+    tax_exempt: str = "none"
+    test_clock: None = None
+
+
+_WORDS = ("description", "email", "name", "phone")
+_FIELDS: dict[str, p.Parser] = {
+    "address": ADDRESS,
+    "metadata": p.metadata,
+    "shipping": SHIPPING,
+    "preferred_locales": p.array_of(p.string),
+    "invoice_settings": p.hash_of(
+        Spec(
+            {"default_payment_method": p.string},
+            unmodelled=frozenset({"custom_fields", "footer", "rendering_options"}),
+        )
+    ),
+    **dict.fromkeys(_WORDS, p.string),
+}
+_UNMODELLED = frozenset(
+    "balance business_name cash_balance individual_name invoice_prefix next_invoice_sequence source tax tax_exempt "
+    "tax_id_data test_clock default_source".split()
+)
+CREATE = Spec({**_FIELDS, "payment_method": p.string}, unmodelled=_UNMODELLED)
+UPDATE = Spec(_FIELDS, unmodelled=_UNMODELLED)
+LIST = p.list_spec(email=p.string)
+
+
+def create(account: Account, call: Call, params: dict[str, Any]) -> Customer:
+    method = None
+    if params.get("payment_method"):
+        method = payment_methods.resolve(account, params["payment_method"], "payment_method")
+    customer = Customer(
+        id=account.ids.short("cus_"),
+        created=int(account.now()),
+        invoice_prefix=account.ids.chars(8).upper(),
+        **_changes(EMPTY, params),
+    )
+    if method is not None:
+        payment_methods.check_attachable(method)
+    account.customers.add(customer)
+    account.emit("customer.created", customer, call.origin)
+    if method is not None:
+        payment_methods.attached(account, call.origin, method, customer.id)
+    return customer
+
+
+def _changes(old_metadata: dict[str, str], params: dict[str, Any]) -> dict[str, Any]:
+    changes: dict[str, Any] = {name: params[name] or None for name in _WORDS if name in params}
+    if "address" in params:
+        changes["address"] = address_of(params["address"]) if params["address"] else None
+    if "shipping" in params:
+        changes["shipping"] = shipping_of(params["shipping"])
+    if "metadata" in params:
+        changes["metadata"] = p.merged(old_metadata, params["metadata"])
+    if "preferred_locales" in params:
+        changes["preferred_locales"] = params["preferred_locales"]
+    if params.get("invoice_settings"):
+        changes["invoice_settings"] = InvoiceSettings(
+            default_payment_method=params["invoice_settings"].get("default_payment_method") or None
+        )
+    return changes
+
+
+def retrieve(account: Account, call: Call, params: dict[str, Any], customer_id: str) -> Any:
+    if customer_id in account.deleted_customers:
+        return Deleted(customer_id, "customer")
+    return account.customers.get(customer_id, "id")
+
+
+def update(account: Account, call: Call, params: dict[str, Any], customer_id: str) -> Customer:
+    old: Customer = account.customers.get(customer_id, "id")
+    changes = _changes(old.metadata, params)
+    new = account.customers.put(msgspec.structs.replace(old, **changes))
+    previous = {k: getattr(old, k) for k, v in changes.items() if getattr(old, k) != v}
+    if previous:
+        account.emit("customer.updated", new, call.origin, previous)
+    return new
+
+
+def delete(account: Account, call: Call, params: dict[str, Any], customer_id: str) -> Deleted:
+    old = account.customers.find(customer_id)
+    if old is None:
+        raise missing_object("customer", customer_id, "id")
+    for method in account.payment_methods.page({"limit": 100}, where={"customer": customer_id}).data:
+        payment_methods.released(account, call.origin, method)
+    account.customers.remove(customer_id)
+    account.deleted_customers.add(customer_id)
+    account.emit("customer.deleted", old, call.origin)
+    return Deleted(customer_id, "customer")
+
+
+def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
+    page = account.customers.page(params, where={"email": params.get("email")})
+    return List(data=page.data, has_more=page.has_more, url="/v1/customers")
+
+
+def payment_methods_of(account: Account, call: Call, params: dict[str, Any], customer_id: str) -> List:
+    account.customers.get(customer_id, "customer")
+    page = account.payment_methods.page(params, where={"customer": customer_id})
+    return List(data=page.data, has_more=page.has_more, url=f"/v1/customers/{customer_id}/payment_methods")
+
+
+def payment_method_of(
+    account: Account, call: Call, params: dict[str, Any], customer_id: str, method_id: str
+) -> Any:
+    account.customers.get(customer_id, "customer")
+    method = account.payment_methods.get(method_id, "payment_method")
+    if method.customer != customer_id:
+        raise missing_object("PaymentMethod", method_id, "payment_method")
+    return method
+
+
+ROUTES = (
+    Route("POST", "/v1/customers", create, CREATE),
+    Route("GET", "/v1/customers", list_, LIST),
+    Route("GET", "/v1/customers/{id}", retrieve),
+    Route("POST", "/v1/customers/{id}", update, UPDATE),
+    Route("DELETE", "/v1/customers/{id}", delete),
+    Route(
+        "GET",
+        "/v1/customers/{customer}/payment_methods",
+        payment_methods_of,
+        p.list_spec(type=p.only("card")),
+    ),
+    Route("GET", "/v1/customers/{customer}/payment_methods/{payment_method}", payment_method_of),
+)

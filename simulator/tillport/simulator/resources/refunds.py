@@ -1,0 +1,258 @@
+"""Refunds of captured charges, whole or in part (STRIPE_FACTS 5.3).
+
+A plain card's refund succeeds at once; a moment later the bank's reference arrives (`refund.updated`). The two test
+cards that say so are refunded pending first, or fail after they succeeded: then the charge's amount goes back up.
+"""
+
+from typing import Any
+
+import msgspec
+
+from tillport.simulator import cards as c
+from tillport.simulator import currencies
+from tillport.simulator import params as p
+from tillport.simulator.account import STRIPE_ITSELF, Account, Origin
+from tillport.simulator.errors import ApiError, invalid
+from tillport.simulator.params import EMPTY, Spec
+from tillport.simulator.resources.balance_transactions import AVAILABLE_AFTER_SECONDS, BalanceTransaction
+from tillport.simulator.resources.charges import Charge
+from tillport.simulator.resources.common import Call, List, Route
+
+# How long the bank takes in the two cases that take time; Stripe says "later".
+REFERENCE_SECONDS = 1.0
+BANK_SECONDS = 3600.0
+
+
+class Refund(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    id: str
+    object: str = "refund"
+    amount: int
+    balance_transaction: Any = None
+    charge: Any
+    created: int
+    currency: str
+    destination_details: Any = msgspec.UNSET
+    failure_balance_transaction: Any = msgspec.UNSET
+    failure_reason: Any = msgspec.UNSET
+    metadata: dict[str, str] = EMPTY
+    payment_intent: Any = None
+    pending_reason: Any = msgspec.UNSET
+    reason: str | None = None
+    receipt_number: str | None = None
+    source_transfer_reversal: None = None
+    status: str
+    transfer_reversal: None = None
+
+
+CREATE = Spec(
+    {
+        "amount": currencies.amount,
+        "charge": p.string,
+        "payment_intent": p.string,
+        "metadata": p.metadata,
+        "reason": p.one_of("duplicate", "fraudulent", "requested_by_customer"),
+    },
+    unmodelled=frozenset(
+        "currency customer instructions_email origin refund_application_fee reverse_transfer".split()
+    ),
+)
+UPDATE = Spec({"metadata": p.metadata})
+LIST = p.list_spec(charge=p.string, payment_intent=p.string)
+
+
+def create(account: Account, call: Call, params: dict[str, Any]) -> Refund:
+    """Give back what is left of a charge, or a part of it."""
+    charge = _charge(account, params)
+    left = charge.amount_captured - charge.amount_refunded
+    if charge.status != "succeeded" or not charge.captured:
+        raise invalid(
+            f"Charge {charge.id} has not been captured; cancel its PaymentIntent instead.", "charge"
+        )
+    if charge.disputed:
+        raise ApiError(
+            400, f"Charge {charge.id} has been charged back; cannot issue a refund.", code="charge_disputed"
+        )
+    if left == 0:
+        raise ApiError(400, f"Charge {charge.id} has already been refunded.", code="charge_already_refunded")
+    amount = params.get("amount", left)
+    if amount > left:
+        raise ApiError(
+            400,
+            f"Refund amount ({currencies.shown(amount, charge.currency)}) is greater than unrefunded amount on charge "
+            f"({currencies.shown(left, charge.currency)})",
+            param="amount",
+        )
+    card = c.by_fingerprint(charge.payment_method_details.card.fingerprint)  # type: ignore[union-attr] # ours has one
+    pending = card.refund == "pending"
+    refund_id = account.ids.on("re_", charge.id[3:19])
+    txn = None if pending else _book(account, refund_id, charge, -amount, "refund")
+    refund = account.refunds.add(
+        Refund(
+            id=refund_id,
+            amount=amount,
+            balance_transaction=txn,
+            charge=charge.id,
+            created=int(account.now()),
+            currency=charge.currency,
+            destination_details=_destination(None),
+            metadata=p.merged(EMPTY, params["metadata"]) if params.get("metadata") else EMPTY,
+            payment_intent=charge.payment_intent,
+            pending_reason="processing" if pending else msgspec.UNSET,
+            reason=params.get("reason"),
+            status="pending" if pending else "succeeded",
+        )
+    )
+    account.emit("refund.created", refund, call.origin)
+    _move(account, charge, amount, call.origin)
+    if pending:
+        account.schedule(BANK_SECONDS, _settle, account, refund.id)
+    elif card.refund == "fails":
+        account.schedule(BANK_SECONDS, _fail, account, refund.id)
+    else:
+        account.schedule(REFERENCE_SECONDS, _reference, account, refund.id)
+    return refund
+
+
+def _charge(account: Account, params: dict[str, Any]) -> Charge:
+    if params.get("charge"):
+        return account.charges.get(params["charge"], "charge", status=400)
+    if not params.get("payment_intent"):
+        raise invalid(
+            "One of the following params should be provided for this request: payment_intent or charge.", None
+        )
+    intent = account.payment_intents.get(params["payment_intent"], "payment_intent", status=400)
+    charge = account.charges.find(intent.latest_charge) if intent.latest_charge else None
+    if charge is None or charge.status != "succeeded":
+        raise invalid(
+            f"This PaymentIntent ({intent.id}) does not have a successful charge to refund.", "payment_intent"
+        )
+    return charge
+
+
+def _destination(reference: str | None) -> dict[str, Any]:
+    card: dict[str, Any] = {
+        "reference_status": "pending" if reference is None else "available",
+        "reference_type": "acquirer_reference_number",
+        "type": "refund",
+    }
+    if reference is not None:
+        card["reference"] = reference
+    return {"card": card, "type": "card"}
+
+
+def _book(account: Account, refund_id: str, charge: Charge, amount: int, type_: str) -> str:
+    now = int(account.now())
+    return account.balance_transactions.add(
+        BalanceTransaction(
+            id=account.ids.on("txn_", charge.id[3:19]),
+            amount=amount,
+            available_on=now + AVAILABLE_AFTER_SECONDS,
+            created=now,
+            currency=charge.currency,
+            description="REFUND FOR CHARGE" if amount < 0 else "REFUND FAILURE",
+            net=amount,
+            reporting_category=type_,
+            source=refund_id,
+            type=type_,
+        )
+    ).id
+
+
+def _move(account: Account, charge: Charge, amount: int, origin: Origin) -> None:
+    total = charge.amount_refunded + amount
+    new = account.charges.put(
+        msgspec.structs.replace(
+            charge, amount_refunded=total, refunded=total == charge.amount_captured == charge.amount
+        )
+    )
+    previous: dict[str, Any] = {"amount_refunded": charge.amount_refunded}
+    if new.refunded:
+        previous["refunded"] = False
+    account.emit("charge.refunded", new, origin, previous)
+
+
+def _changed(account: Account, refund: Refund, previous: dict[str, Any]) -> None:
+    account.refunds.put(refund)
+    account.emit("refund.updated", refund, STRIPE_ITSELF, previous)
+    account.emit("charge.refund.updated", refund, STRIPE_ITSELF, previous)
+
+
+def _reference(account: Account, refund_id: str) -> None:
+    old: Refund = account.refunds.get(refund_id)
+    new = msgspec.structs.replace(old, destination_details=_destination(account.ids.digits(16)))
+    previous = {"destination_details": {"card": {"reference": None, "reference_status": "pending"}}}
+    _changed(account, new, previous)
+
+
+def _settle(account: Account, refund_id: str) -> None:
+    old: Refund = account.refunds.get(refund_id)
+    txn = _book(account, old.id, account.charges.get(old.charge), -old.amount, "refund")
+    new = msgspec.structs.replace(
+        old,
+        balance_transaction=txn,
+        destination_details=_destination(account.ids.digits(16)),
+        pending_reason=msgspec.UNSET,
+        status="succeeded",
+    )
+    _changed(account, new, {"balance_transaction": None, "pending_reason": "processing", "status": "pending"})
+
+
+def _fail(account: Account, refund_id: str) -> None:
+    old: Refund = account.refunds.get(refund_id)
+    charge = account.charges.get(old.charge)
+    txn = _book(account, old.id, charge, old.amount, "refund_failure")
+    new = account.refunds.put(
+        msgspec.structs.replace(
+            old, failure_balance_transaction=txn, failure_reason="lost_or_stolen_card", status="failed"
+        )
+    )
+    account.charges.put(
+        msgspec.structs.replace(charge, amount_refunded=charge.amount_refunded - old.amount, refunded=False)
+    )
+    account.emit("refund.failed", new, STRIPE_ITSELF, {"status": old.status})
+    _changed(
+        account, new, {"failure_balance_transaction": None, "failure_reason": None, "status": old.status}
+    )
+
+
+def retrieve(account: Account, call: Call, params: dict[str, Any], refund_id: str) -> Refund:
+    found: Refund = account.refunds.get(refund_id, "id")
+    return found
+
+
+def update(account: Account, call: Call, params: dict[str, Any], refund_id: str) -> Refund:
+    old = retrieve(account, call, {}, refund_id)
+    if "metadata" not in params:
+        return old
+    new = msgspec.structs.replace(old, metadata=p.merged(old.metadata, params["metadata"]))
+    if new.metadata != old.metadata:
+        account.refunds.put(new)
+        account.emit("refund.updated", new, call.origin, {"metadata": old.metadata})
+        account.emit("charge.refund.updated", new, call.origin, {"metadata": old.metadata})
+    return new
+
+
+def cancel(account: Account, call: Call, params: dict[str, Any], refund_id: str) -> Refund:
+    """Refuse: only refunds that wait for the customer's bank details can be canceled, and cards never do."""
+    old = retrieve(account, call, {}, refund_id)
+    raise invalid(
+        f"You cannot cancel this refund because it has a status of {old.status}. Only a refund with one of the "
+        "following statuses may be canceled: requires_action.",
+        None,
+    )
+
+
+def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
+    page = account.refunds.page(
+        params, where={"charge": params.get("charge"), "payment_intent": params.get("payment_intent")}
+    )
+    return List(data=page.data, has_more=page.has_more, url="/v1/refunds")
+
+
+ROUTES = (
+    Route("POST", "/v1/refunds", create, CREATE),
+    Route("GET", "/v1/refunds", list_, LIST),
+    Route("GET", "/v1/refunds/{refund}", retrieve),
+    Route("POST", "/v1/refunds/{refund}", update, UPDATE),
+    Route("POST", "/v1/refunds/{refund}/cancel", cancel),
+)

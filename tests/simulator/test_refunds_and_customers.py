@@ -1,0 +1,99 @@
+"""Refunds and what they do to the charge; customers and their saved cards."""
+
+import pytest
+
+from tillport.simulator import ApiError, Simulator
+
+PAY = {"amount": 2000, "currency": "usd", "confirm": True}
+
+
+def types(sim: Simulator) -> list[str]:
+    return [event.type for event in reversed(sim.events.list(limit=100).data)]
+
+
+def test_partial_refunds_go_to_exhaustion_and_not_beyond(sim: Simulator) -> None:
+    intent = sim.payment_intents.create(**PAY, payment_method="pm_card_visa")
+    sim.refunds.create(payment_intent=intent.id, amount=500)
+    charge = sim.charges.retrieve(intent.latest_charge, expand=["refunds"])
+    assert (charge.amount_refunded, charge.refunded, len(charge.refunds.data)) == (500, False, 1)
+    with pytest.raises(ApiError, match=r"Refund amount \(\$15.01\) is greater than unrefunded amount"):
+        sim.refunds.create(charge=charge.id, amount=1501)
+    assert sim.refunds.create(charge=charge.id).amount == 1500
+    assert sim.charges.retrieve(charge.id).refunded is True
+    with pytest.raises(ApiError) as caught:
+        sim.refunds.create(charge=charge.id)
+    assert caught.value.code == "charge_already_refunded"
+    assert sim.payment_intents.retrieve(intent.id).status == "succeeded"
+
+
+def test_one_refund_makes_a_burst_of_events(sim: Simulator) -> None:
+    intent = sim.payment_intents.create(**PAY, payment_method="pm_card_visa")
+    sim.advance(5)
+    refund = sim.refunds.create(charge=intent.latest_charge, reason="duplicate")
+    assert refund.destination_details["card"]["reference_status"] == "pending"
+    sim.advance(5)
+    assert types(sim)[-4:] == ["refund.created", "charge.refunded", "refund.updated", "charge.refund.updated"]
+    assert sim.refunds.retrieve(refund.id).destination_details["card"]["reference_status"] == "available"
+
+
+def test_a_refund_may_be_pending_first(sim: Simulator) -> None:
+    intent = sim.payment_intents.create(**PAY, payment_method="pm_card_pendingRefund")
+    refund = sim.refunds.create(payment_intent=intent.id)
+    assert (refund.status, refund.balance_transaction) == ("pending", None)
+    sim.advance(3600)
+    assert sim.refunds.retrieve(refund.id).status == "succeeded"
+
+
+def test_a_refund_may_fail_after_it_succeeded_and_the_charge_goes_back(sim: Simulator) -> None:
+    intent = sim.payment_intents.create(**PAY, payment_method="pm_card_refundFail")
+    refund = sim.refunds.create(payment_intent=intent.id)
+    assert refund.status == "succeeded"
+    sim.advance(3600)
+    failed = sim.refunds.retrieve(refund.id)
+    assert (failed.status, failed.failure_reason) == ("failed", "lost_or_stolen_card")
+    charge = sim.charges.retrieve(intent.latest_charge)
+    assert (charge.amount_refunded, charge.refunded) == (0, False)
+    assert "refund.failed" in types(sim)
+
+
+def test_an_authorisation_is_not_refunded(sim: Simulator) -> None:
+    intent = sim.payment_intents.create(**PAY, payment_method="pm_card_visa", capture_method="manual")
+    with pytest.raises(ApiError, match="has not been captured"):
+        sim.refunds.create(charge=intent.latest_charge)
+
+
+def test_a_saved_card_pays_for_its_customer_only(sim: Simulator) -> None:
+    customer = sim.customers.create(email="a@b.test", metadata={"user": "7"})
+    method = sim.payment_methods.attach("pm_card_visa", customer=customer.id)
+    assert (
+        sim.payment_intents.create(**PAY, customer=customer.id, payment_method=method.id).customer
+        == customer.id
+    )
+    with pytest.raises(ApiError, match="cannot be attached"):
+        sim.payment_intents.create(**PAY, payment_method=method.id)
+    assert [m.id for m in sim.payment_methods.list(customer=customer.id).data] == [method.id]
+    assert sim.payment_methods.detach(method.id).customer is None
+    assert sim.payment_methods.list(customer=customer.id).data == []
+    event = sim.events.list(type="payment_method.detached").data[0]
+    assert event.data.previous_attributes == {"customer": customer.id}
+
+
+def test_a_declining_card_is_not_saved(sim: Simulator) -> None:
+    customer = sim.customers.create()
+    with pytest.raises(ApiError) as caught:
+        sim.payment_methods.attach("pm_card_chargeDeclined", customer=customer.id)
+    assert (caught.value.status, caught.value.code) == (402, "card_declined")
+    assert (
+        sim.payment_methods.attach("pm_card_chargeCustomerFail", customer=customer.id).customer == customer.id
+    )
+
+
+def test_a_customers_update_tells_what_changed_and_its_end_is_remembered(sim: Simulator) -> None:
+    customer = sim.customers.create(email="a@b.test", name="A")
+    sim.customers.update(customer.id, name="B", email="a@b.test")
+    event = sim.events.list(type="customer.updated").data[0]
+    assert event.data.previous_attributes == {"name": "A"}
+    assert [c.id for c in sim.customers.list(email="a@b.test").data] == [customer.id]
+    assert sim.customers.delete(customer.id).deleted is True
+    assert sim.customers.retrieve(customer.id).deleted is True
+    assert sim.customers.list().data == []
