@@ -1,0 +1,218 @@
+"""Group commit: many requests share one commit, because the disk is what they all wait for.
+
+While a commit is in flight, whatever arrives waits; when it is done, everything that waits forms the next batch. So a
+lone request commits at once, and under load the batches grow by themselves until the disk keeps up. Every caller is
+answered after the commit that holds its own events, and only then.
+
+What can go wrong stays with whom it concerns:
+
+* a commit that fails fails the requests in it, and no others;
+* an event that the store refuses fails alone: its batch is split and tried again until it stands by itself;
+* a caller that goes away takes nothing with it: its events are left out if their commit has not begun;
+* more waiting than the bound is refused at once, with the time to come back, so that memory stays bounded.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import attrs
+
+from tillport.ports.doorbell import Doorbell
+from tillport.ports.event_log import (
+    Event,
+    EventLog,
+    EventRefused,
+    LogOverloaded,
+    LogUnavailable,
+    Page,
+    RecordedEvent,
+    refuse_unrecordable,
+)
+from tillport.ports.selector import Selector
+
+BATCH_EVENTS_MAX: Final = 256
+"""A larger batch gains nothing more and makes its first request wait for its last."""
+
+WAITING_EVENTS_MAX: Final = 4096
+"""Half a second of work at the rates that `benchmarks/` measures; Stripe waits longer than that."""
+
+WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Whatever the size of the events: this is what waiting ones may hold of our memory."""
+
+RETRY_AFTER_SECONDS: Final = 2
+
+
+@attrs.frozen(eq=False)
+class _Request:
+    events: Sequence[Event]
+    answer: "asyncio.Future[list[bool]]"
+    size: int
+
+
+@attrs.define(eq=False)
+class GroupCommit:
+    """An event log that records through another one, in batches. Reading goes straight through.
+
+    `doorbell` is rung after each commit that held something new. `commits_in_flight_max` above 1 suits stores that
+    commit concurrently. Belongs to one event loop. Raises `LogOverloaded` when too much waits already, and
+    `LogUnavailable` once it is closed.
+    """
+
+    _log: EventLog
+    _doorbell: Doorbell | None = attrs.field(default=None, kw_only=True)
+    _batch_events_max: int = attrs.field(default=BATCH_EVENTS_MAX, kw_only=True)
+    _waiting_events_max: int = attrs.field(default=WAITING_EVENTS_MAX, kw_only=True)
+    _waiting_bytes_max: int = attrs.field(default=WAITING_BYTES_MAX, kw_only=True)
+    _retry_after_seconds: int = attrs.field(default=RETRY_AFTER_SECONDS, kw_only=True)
+    _commits_in_flight_max: int = attrs.field(default=1, kw_only=True)
+    _queue: deque[_Request] = attrs.field(init=False, factory=deque)
+    _waiting_events: int = attrs.field(init=False, default=0)
+    _waiting_bytes: int = attrs.field(init=False, default=0)
+    _committing: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
+    _closed: bool = attrs.field(init=False, default=False)
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for a commit to begin."""
+        return self._waiting_events
+
+    async def record(self, events: Sequence[Event]) -> Sequence[bool]:
+        """See `EventLog.record`. The events of one call stay together in one commit."""
+        for event in events:
+            refuse_unrecordable(event)
+        if self._closed:
+            raise LogUnavailable(
+                "This process is shutting down.", remedy="Try again: another one will answer."
+            )
+        if not events:
+            return []
+        request = _Request(
+            tuple(events),
+            asyncio.get_running_loop().create_future(),
+            sum(len(event.body) for event in events),
+        )
+        self._admit(request)
+        return await request.answer
+
+    async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
+        """See `EventLog.read`."""
+        return await self._log.read(after=after, where=where, limit=limit)
+
+    async def find(self, event_id: str) -> RecordedEvent | None:
+        """See `EventLog.find`."""
+        return await self._log.find(event_id)
+
+    async def head(self) -> int:
+        """See `EventLog.head`."""
+        return await self._log.head()
+
+    async def aclose(self) -> None:
+        """Take nothing more, and return once everything that waits is committed and answered."""
+        self._closed = True
+        while self._committing:
+            await asyncio.wait(self._committing)
+
+    def _admit(self, request: _Request) -> None:
+        # A call of any size is taken when nothing waits: it could never be taken otherwise.
+        if self._queue and (
+            self._waiting_events + len(request.events) > self._waiting_events_max
+            or self._waiting_bytes + request.size > self._waiting_bytes_max
+        ):
+            raise LogOverloaded(
+                "More events wait to be recorded than this process accepts.",
+                retry_after_seconds=self._retry_after_seconds,
+                remedy=f"Send it again in {self._retry_after_seconds} s.",
+            )
+        self._queue.append(request)
+        self._waiting_events += len(request.events)
+        self._waiting_bytes += request.size
+        if len(self._committing) < self._commits_in_flight_max:
+            task = asyncio.get_running_loop().create_task(self._commit_all())
+            self._committing.add(task)
+            task.add_done_callback(self._ended)
+
+    async def _commit_all(self) -> None:
+        batch: list[_Request] = []
+        try:
+            while batch := self._next_batch():
+                await self._commit(batch)
+        except asyncio.CancelledError:
+            _stop(batch)
+            raise
+        finally:
+            # In the same step that found the queue empty: whoever comes next must not count on this task.
+            self._committing.discard(asyncio.current_task())
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._committing.discard(task)
+        if task.cancelled():  # the loop is ending: nobody may be left waiting for an answer that never comes
+            _stop(self._queue)
+            self._queue.clear()
+            self._waiting_events = self._waiting_bytes = 0
+
+    def _next_batch(self) -> list[_Request]:
+        batch: list[_Request] = []
+        count = 0
+        while self._queue and (not batch or count + len(self._queue[0].events) <= self._batch_events_max):
+            request = self._queue.popleft()
+            self._waiting_events -= len(request.events)
+            self._waiting_bytes -= request.size
+            if not request.answer.done():  # else its caller went away
+                batch.append(request)
+                count += len(request.events)
+        return batch
+
+    async def _commit(self, batch: list[_Request]) -> None:
+        events = [event for request in batch for event in request.events]
+        try:
+            new = await self._log.record(events)
+        except EventRefused as refused:
+            if len(batch) == 1:
+                _fail(batch[0], refused)
+                return
+            middle = len(batch) // 2
+            await self._commit(batch[:middle])
+            await self._commit(batch[middle:])
+            return
+        except LogUnavailable as error:
+            for request in batch:
+                _fail(request, _same(error))
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it was: these requests failed, the next ones may not
+            for request in batch:
+                unavailable = LogUnavailable("The commit failed.", remedy="Send it again.")
+                unavailable.__cause__ = error
+                _fail(request, unavailable)
+            return
+        if self._doorbell is not None and any(new):
+            self._doorbell.ring()
+        answers = iter(new)
+        for request in batch:
+            answer = [next(answers) for _ in request.events]
+            if not request.answer.done():
+                request.answer.set_result(answer)
+
+
+def _stop(requests: Iterable[_Request]) -> None:
+    for request in requests:
+        _fail(request, LogUnavailable("This process was stopped.", remedy="Send it again."))
+
+
+def _fail(request: _Request, error: Exception) -> None:
+    if not request.answer.done():
+        request.answer.set_exception(error)
+
+
+def _same(error: LogUnavailable) -> LogUnavailable:
+    """Return the error for one caller: an exception that many tasks raise would gather all their tracebacks."""
+    copy: LogUnavailable
+    if isinstance(error, LogOverloaded):
+        copy = LogOverloaded(
+            error.message, retry_after_seconds=error.retry_after_seconds, remedy=error.remedy
+        )
+    else:
+        copy = LogUnavailable(error.message, remedy=error.remedy)
+    copy.__cause__ = error
+    return copy
