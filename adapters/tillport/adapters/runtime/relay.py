@@ -1,0 +1,96 @@
+"""The relay: publishes what was recorded (promise 6), from whichever process holds its lease.
+
+One process relays at a time. It holds the lease of a cursor and renews it when a third has passed; if it dies, the
+lease ends by itself and another process takes over. Should two ever relay at once (one was asleep and does not know
+that it was replaced), the cursor refuses the older one, and consumers drop what they hear twice by its id.
+"""
+
+import logging
+
+import attrs
+
+from tillport.adapters.runtime.loop import Rest
+from tillport.domain.notify import Relayed, relay_once
+from tillport.ports.channel import Channel
+from tillport.ports.clock import Clock
+from tillport.ports.cursors import Cursors, LeaseLost
+from tillport.ports.event_log import EventLog
+
+logger = logging.getLogger("tillport.relay")
+
+RELAY = "relay"
+"""The name of the cursor that the relay moves."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class RelayWork:
+    """Publish the log to the channel, in order, from where the cursor stands.
+
+    `owner` is unique to this process. A dead relay is replaced after `lease_seconds` plus a third of it at the
+    latest. `look_seconds` is how long an event waits at most if its doorbell was not heard.
+    """
+
+    log: EventLog
+    channel: Channel
+    cursors: Cursors
+    clock: Clock
+    owner: str
+    name: str = RELAY
+    lease_seconds: float = attrs.field(default=9.0, validator=attrs.validators.gt(0))
+    look_seconds: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    batch_size: int = 500
+    position: int | None = attrs.field(init=False, default=None)
+    """How far this process has relayed; None while another one does it."""
+    published: int = attrs.field(init=False, default=0)
+    _renew_at: float = attrs.field(init=False, default=0.0)
+
+    async def step(self) -> Rest:
+        """Publish one batch, if this process is the relay or can become it."""
+        now = self.clock.now()
+        # A lease that seems to last longer than leases do: the clock was set back. Renew it.
+        if self.position is None or not 0 < self._renew_at - now <= self.lease_seconds:
+            await self._claim(now)
+        if self.position is None:
+            return Rest(self.lease_seconds / 3)
+        try:
+            done = await relay_once(
+                self.log,
+                self.channel,
+                self.cursors,
+                name=self.name,
+                owner=self.owner,
+                position=self.position,
+                batch_size=self.batch_size,
+            )
+        except LeaseLost:
+            self.position = None
+            logger.info("another process relays now")
+            return Rest(self.lease_seconds / 3)
+        self._note(done)
+        return Rest(0) if done.more else Rest(min(self.look_seconds, self.lease_seconds / 3), bell=True)
+
+    async def close(self) -> None:
+        """Give the lease up, so that another process goes on at once."""
+        if self.position is not None:
+            self.position = None
+            await self.cursors.release(self.name, owner=self.owner)
+
+    async def _claim(self, now: float) -> None:
+        was = self.position
+        found = await self.cursors.claim(self.name, owner=self.owner, now=now, until=now + self.lease_seconds)
+        self._renew_at = now + self.lease_seconds / 3
+        if found is None:
+            self.position = None
+        elif was is None:
+            self.position = found
+            logger.info("relaying from position %d", found)
+
+    def _note(self, done: Relayed) -> None:
+        self.position = done.position
+        self.published += done.published
+        if done.refused:
+            logger.error(
+                "the channel will never take %d events, which are in the log: %s",
+                len(done.refused),
+                ", ".join(done.refused[:10]),
+            )
