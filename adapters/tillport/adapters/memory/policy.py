@@ -10,6 +10,10 @@ from tillport.ports.payments import ChargeOrder
 from tillport.ports.policy import Refusal
 
 
+def _copy(limits: Mapping[str, int]) -> dict[str, int]:
+    return dict(limits)
+
+
 def _check_limits(
     _instance: object, _attribute: "attrs.Attribute[Mapping[str, int]]", value: Mapping[str, int]
 ) -> None:
@@ -25,7 +29,7 @@ class MaximumAmount:
     and `UnknownCurrency`.
     """
 
-    amount_minor_max: Mapping[str, int] = attrs.field(converter=dict, validator=_check_limits)
+    amount_minor_max: Mapping[str, int] = attrs.field(converter=_copy, validator=_check_limits)
 
     async def decide(self, order: ChargeOrder, caller: Caller) -> Refusal | None:  # noqa: ARG002 - the port's
         """See `ChargePolicy.decide`."""

@@ -1,0 +1,183 @@
+"""Join the parts: from settings to a till that is open for business, and back to nothing, in order.
+
+What is opened last is closed first: the loops stop before the courier closes, the courier before the log, the log
+drains before its file closes. Every technology is imported where it is used, so that a till on SQLite needs no NATS.
+"""
+
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from tillport.adapters.runtime.group_commit import GroupCommit
+
+from tillport.adapters.compose.secret import Secret
+from tillport.adapters.compose.settings import Settings, SettingsRefused
+from tillport.adapters.compose.stores import Stores, open_stores
+from tillport.adapters.memory.access import StaticKeyRing
+from tillport.adapters.memory.channel import MemoryChannel
+from tillport.adapters.memory.policy import MaximumAmount
+from tillport.adapters.runtime import Loop, RelayWork, ResolverWork, SystemClock
+from tillport.domain.charge import DEFAULT_TRY_SECONDS, Charging
+from tillport.domain.till import Till
+from tillport.domain.verify import Verifier
+from tillport.ports.access import KeyRing
+from tillport.ports.channel import Channel
+from tillport.ports.clock import Clock
+from tillport.ports.errors import TillportError
+from tillport.ports.payments import PaymentGateway
+from tillport.ports.policy import ChargePolicy
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+
+@attrs.frozen(kw_only=True)
+class Service:
+    """A till that is open, and what it is made of."""
+
+    settings: Settings
+    till: Till
+    keys: KeyRing
+    stores: Stores
+    channel: Channel
+    clock: Clock
+    relay: RelayWork
+    resolver: ResolverWork
+    loops: tuple[Loop, ...]
+
+    def app(self) -> "Litestar":
+        """Make the HTTP application of this service. Needs `tillport[litestar]`."""
+        from tillport.adapters.litestar import HttpSettings, create_app
+
+        settings = self.settings
+        return create_app(
+            self.till,
+            self.keys,
+            settings=HttpSettings(
+                currency=settings.currency or "usd",
+                app_id=settings.app_id,
+                default_app_key=settings.app_keys[0].reveal() if settings.app_keys else None,
+            ),
+        )
+
+
+@asynccontextmanager
+async def open_service(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    random: Random | None = None,
+    nonces: Callable[[], str] | None = None,
+    stores: Stores | None = None,
+    channel: Channel | None = None,
+    gateway: PaymentGateway | None = None,
+    policy: ChargePolicy | None = None,
+    stripe_http_client: Any = None,
+    run_loops: bool = True,
+) -> AsyncIterator[Service]:
+    """Open a till from settings, and close everything in order on the way out.
+
+    Each part may be handed in instead; what is handed in is not closed here. `stripe_http_client` is an HTTP client
+    of the Stripe SDK that takes the network's place (a simulator in this process). Without `run_loops` the caller
+    steps `service.loops` itself, as a simulation does.
+
+    Raises `SettingsRefused` and `UnsafeConfiguration`, and then nothing is left open.
+    """
+    settings.check()
+    clock = clock or SystemClock()
+    random = random or Random()  # noqa: S311 - spreads retries in time; no secret comes from it
+    async with AsyncExitStack() as closing:
+        if stores is None:
+            stores = await closing.enter_async_context(open_stores(settings.database_url, clock))
+        if gateway is None:
+            gateway = _stripe_gateway(settings, clock, stripe_http_client, closing)
+        log = GroupCommit(stores.log)
+        closing.push_async_callback(log.aclose)
+        if channel is None:
+            channel = _channel(settings.messaging_url, clock, closing)
+        till = Till(
+            charging=Charging(
+                gateway=gateway,
+                ledger=stores.ledger,
+                policy=policy or MaximumAmount(dict(settings.amount_minor_max)),
+                clock=clock,
+                try_seconds=max(DEFAULT_TRY_SECONDS, 1.5 * getattr(gateway, "longest_call_seconds", 0.0)),
+            ),
+            verifier=Verifier(
+                [secret.reveal() for secret in settings.signing_secrets], livemode=gateway.livemode
+            ),
+            log=log,
+            doorbell=stores.doorbell,
+            nonces=nonces or _nonce,
+            open_channel=settings.open_channel,
+        )
+        relay = RelayWork(log=log, channel=channel, cursors=stores.cursors, clock=clock, owner=_owner(random))
+        resolver = ResolverWork(charging=till.charging, log=log)
+        loops = tuple(
+            Loop(work=work, clock=clock, doorbell=stores.doorbell, random=random)
+            for work in (relay, resolver)
+        )
+        if run_loops:
+            for loop in loops:
+                await closing.enter_async_context(loop)
+        yield Service(
+            settings=settings,
+            till=till,
+            keys=StaticKeyRing(
+                app_keys=_reveal(settings.app_keys), server_keys=_reveal(settings.server_keys)
+            ),
+            stores=stores,
+            channel=channel,
+            clock=clock,
+            relay=relay,
+            resolver=resolver,
+            loops=loops,
+        )
+
+
+def _stripe_gateway(
+    settings: Settings, clock: Clock, http_client: Any, closing: AsyncExitStack
+) -> PaymentGateway:
+    from tillport.adapters.stripe import StripeConnection, StripeGateway
+
+    assert settings.stripe_secret_key is not None, "checked before"
+    try:
+        connection = StripeConnection(
+            secret_key=settings.stripe_secret_key.reveal(),
+            clock=clock,
+            base_address=settings.stripe_address,
+            http_client=http_client,
+        )
+    except TillportError as error:
+        raise SettingsRefused(error.message, remedy=error.remedy) from error
+    closing.push_async_callback(connection.aclose)
+    return StripeGateway(connection=connection)
+
+
+def _channel(messaging_url: Secret, clock: Clock, closing: AsyncExitStack) -> Channel:
+    url = messaging_url.reveal()
+    if url.startswith("memory:"):
+        return MemoryChannel(clock)
+    from tillport.adapters.nats import Access, NatsChannel
+
+    channel = NatsChannel(Access(servers=url.split(",")))
+    closing.push_async_callback(channel.close)
+    return channel
+
+
+def _nonce() -> str:
+    return secrets.token_hex(16)
+
+
+def _owner(random: Random) -> str:
+    """Name this process, for people who look at who relays, and unlike any other."""
+    return f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"
+
+
+def _reveal(keys: tuple[Secret, ...]) -> list[str]:
+    return [key.reveal() for key in keys]

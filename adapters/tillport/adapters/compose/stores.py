@@ -1,0 +1,109 @@
+"""Open the store that a database URL names: event log, ledger and cursors, and how they are closed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+
+from tillport.adapters.compose.secret import Secret
+from tillport.adapters.compose.settings import SettingsRefused
+from tillport.adapters.memory.doorbell import LocalDoorbell
+from tillport.adapters.runtime import SystemClock
+from tillport.ports.clock import Clock
+from tillport.ports.cursors import Cursors
+from tillport.ports.doorbell import Doorbell
+from tillport.ports.event_log import EventLog
+from tillport.ports.ledger import ChargeLedger
+
+
+@attrs.frozen(kw_only=True)
+class Stores:
+    """What is durable, and the doorbell that reaches as far as the store does."""
+
+    log: EventLog
+    ledger: ChargeLedger
+    cursors: Cursors
+    doorbell: Doorbell
+
+
+def sqlite_path(database_url: str) -> Path:
+    """Return the file that a SQLite URL names: three slashes for a path from here, four for one from the root.
+
+    Raises `SettingsRefused` for a URL that names none.
+
+    >>> sqlite_path("sqlite:///till.sqlite3"), sqlite_path("sqlite:////var/lib/till.sqlite3")
+    (PosixPath('till.sqlite3'), PosixPath('/var/lib/till.sqlite3'))
+    """
+    path = database_url.removeprefix("sqlite:///")
+    if path == database_url or not path or path.startswith(":") or "?" in path:
+        raise SettingsRefused(
+            "The database URL names no SQLite file.",
+            remedy="Write it as sqlite:///tillport.sqlite3, or with four slashes for a path from the root.",
+        )
+    return Path(path)
+
+
+def system_clock() -> Clock:
+    """Return the machine's clock."""
+    return SystemClock()
+
+
+@asynccontextmanager
+async def open_stores(database_url: Secret, clock: Clock) -> AsyncIterator[Stores]:
+    """Open the store, and close it on the way out. Raises `SettingsRefused` for a URL that can't be served."""
+    url = database_url.reveal()
+    opened = _sqlite(sqlite_path(url), clock) if url.startswith("sqlite:") else _postgres(url, clock)
+    async with opened as stores:
+        yield stores
+
+
+@asynccontextmanager
+async def _sqlite(path: Path, clock: Clock) -> AsyncIterator[Stores]:
+    _check_folder(path)
+    from tillport.adapters.sql.sqlite import SqliteCursors, SqliteEventLog, SqliteLedger
+    from tillport.adapters.sql.sqlite_store import SqliteStore
+
+    store = SqliteStore(path)
+    try:
+        yield Stores(
+            log=SqliteEventLog(store),
+            ledger=SqliteLedger(store),
+            cursors=SqliteCursors(store),
+            doorbell=LocalDoorbell(clock),
+        )
+    finally:
+        await store.aclose()
+
+
+@asynccontextmanager
+async def _postgres(url: str, clock: Clock) -> AsyncIterator[Stores]:
+    from tillport.adapters.sql.postgres import PostgresCursors, PostgresEventLog, PostgresLedger
+    from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
+    from tillport.adapters.sql.postgres_store import PostgresStore
+
+    store = PostgresStore(url)
+    log = PostgresEventLog(store)
+    bell = PostgresDoorbell(store, log.sequencer, clock)
+    tending = asyncio.create_task(bell.run(), name="tillport doorbell")
+    try:
+        yield Stores(
+            log=log,
+            ledger=PostgresLedger(store),
+            cursors=PostgresCursors(store),
+            doorbell=bell,
+        )
+    finally:
+        tending.cancel()
+        await asyncio.wait([tending])
+        await log.sequencer.idle()  # what was recorded gets its position before we go
+        await store.aclose()
+
+
+def _check_folder(path: Path) -> None:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise SettingsRefused(
+            f"The folder of the database file is not there: {folder}.", remedy="Create it first."
+        )
