@@ -1,0 +1,237 @@
+"""The commands and their words. What a command needs is imported when it runs, so that `--help` is quick.
+
+Exit codes: 0 done · 1 it was tried and failed · 2 refused: the command line or the settings are wrong · 130 interrupted.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import cyclopts
+from cyclopts import App, Parameter
+
+from tillport.adapters.cli.terminal import complain, say
+
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+app = App(
+    name="tillport",
+    help="Take Stripe payments, and tell your application in real time what became of each.",
+    help_epilogue="Try `tillport demo` first: it needs no Stripe account and no network.",
+    help_format="markdown",
+    version_flags=["--version"],
+    result_action="return_value",
+)
+events = App(
+    name="events",
+    help="Read the event log, the table StripeEvents, beside a service that runs or without it.",
+)
+app.command(events)
+
+Config = Annotated[Path | None, Parameter(help="A TOML file with settings; the environment wins over it.")]
+Database = Annotated[
+    str | None, Parameter(help="The database URL; by default the setting `database_url`.", show_default=False)
+]
+Select = Annotated[
+    str | None,
+    Parameter(name=["--select", "-s"], help="Only these, such as \"id = 'ch_…'\".", show_default=False),
+]
+After = Annotated[int, Parameter(help="Only events after this position of the log.")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="One JSON object a line.")]
+
+
+@app.command
+def demo(
+    *,
+    keep: Annotated[
+        bool, Parameter(negative="", help="Leave both servers running and print how to play.")
+    ] = False,
+    break_: Annotated[
+        Literal["deliveries", "secret", "duplicate", "forgery", "retry", "decline"] | None,
+        Parameter(
+            name="--break",
+            help="Break one thing on purpose, and see the demo notice and fail.",
+            show_default=False,
+        ),
+    ] = None,
+) -> int:
+    """Watch one payment go all the way round, over real HTTP, without Stripe and without a network.
+
+    Starts a simulated Stripe and the service on free loopback ports, takes a payment, and then does what usually
+    goes wrong. Exits 0 only if every step truly happened; each is checked against the database file, the simulator's
+    books and the bytes that the subscriber received.
+    """
+    from tillport.adapters.cli.demo import run_demo
+
+    return run_demo(keep=keep, broken=break_)
+
+
+@app.command
+def serve(
+    *,
+    host: Annotated[
+        str | None, Parameter(help="Address to listen on [127.0.0.1].", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None, Parameter(help="Port to listen on [8000]; 0 takes a free one.", show_default=False)
+    ] = None,
+    config: Config = None,
+    fd: Annotated[int | None, Parameter(show=False)] = None,
+) -> int:
+    """Run the service: charges, webhooks and the live stream, on one address.
+
+    Settings come from `TILLPORT_…` variables and from the file that `--config` names. It refuses to start while
+    something is missing, and says what. Stop it with Ctrl-C or SIGTERM: what is under way is finished first.
+    """
+    from tillport.adapters.cli.serve import run_service
+
+    return run_service(host=host, port=port, config=config, fd=fd)
+
+
+@app.command
+def simulate(
+    *,
+    host: Annotated[str, Parameter(help="Address to listen on: keep it on loopback.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Port to listen on; 0 takes a free one.")] = 12111,
+    seed: Annotated[str, Parameter(help="Same seed, same ids, same chance.")] = "0",
+    forward_to: Annotated[
+        str | None, Parameter(help="A URL that gets every event as a signed webhook.", show_default=False)
+    ] = None,
+    rate: Annotated[
+        list[str] | None,
+        Parameter(help="What goes wrong how often: `duplicate=0.1`.", negative="", show_default=False),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        Parameter(help="What goes wrong once: `answer_lost`.", negative="", show_default=False),
+    ] = None,
+    retry_seconds: Annotated[
+        str | None, Parameter(help="Waits between delivery attempts: `1,5,30`.", show_default=False)
+    ] = None,
+) -> int:
+    """Run a fake Stripe for any Stripe SDK, with signed webhooks that misbehave when asked to."""
+    from tillport.simulator.__main__ import main as run_simulator
+
+    given: list[tuple[str, str | None]] = [
+        ("--host", host),
+        ("--port", str(port)),
+        ("--seed", seed),
+        ("--forward-to", forward_to),
+        *(("--rate", one) for one in rate or ()),
+        *(("--fault", one) for one in fault or ()),
+        ("--retry-seconds", retry_seconds),
+    ]
+    return run_simulator([f"{name}={value}" for name, value in given if value is not None])
+
+
+@events.command(name="list")
+def list_(
+    *,
+    select: Select = None,
+    after: After = 0,
+    limit: Annotated[int, Parameter(help="At most so many.")] = 50,
+    as_json: AsJson = False,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """List recorded events, oldest first."""
+    from tillport.adapters.cli.events import list_events
+
+    return list_events(
+        select=select, after=after, limit=limit, as_json=as_json, database=database, config=config
+    )
+
+
+@events.command
+def show(
+    event_id: Annotated[str, Parameter(help="The event's id, `evt_…`.")],
+    *,
+    raw: Annotated[
+        bool, Parameter(negative="", help="Only the body, byte for byte as it was signed.")
+    ] = False,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Show one event: what was extracted from it, and its body."""
+    from tillport.adapters.cli.events import show_event
+
+    return show_event(event_id, raw=raw, database=database, config=config)
+
+
+@events.command
+def tail(
+    *,
+    select: Select = None,
+    after: Annotated[
+        int | None,
+        Parameter(help="Begin after this position; by default with what comes.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Follow the log: print events as they are recorded, until Ctrl-C."""
+    from tillport.adapters.cli.events import tail_events
+
+    return tail_events(select=select, after=after, as_json=as_json, database=database, config=config)
+
+
+@app.command
+def version() -> int:
+    """Print the versions of Tillport, of Python and of what is installed beside it."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    say(f"tillport {version_of('tillport')} on Python {sys.version.split()[0]}")
+    for name in ("stripe", "litestar", "uvicorn", "sqlalchemy", "asyncpg", "nats-py"):
+        try:
+            say(f"  {name} {version_of(name)}")
+        except PackageNotFoundError:
+            say(f"  {name} is not installed")
+    return DONE
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    from tillport.ports.errors import TillportError
+
+    try:
+        code = app(arguments, exit_on_error=False)
+    except cyclopts.CycloptsError:
+        return REFUSED  # cyclopts has said what is wrong with the command line
+    except TillportError as error:
+        complain(str(error))
+        return REFUSED if error.code in _REFUSALS else FAILED
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        complain(
+            f"This command needs {error.name}, which is not installed. Install it: pip install 'tillport[{extra}]'"
+        )
+        return FAILED
+    except BrokenPipeError:  # `tillport events list | head`
+        sys.stderr.close()
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code if isinstance(code, int) else DONE
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit."""
+    raise SystemExit(run())
+
+
+_REFUSALS = frozenset({"settings_refused", "unsafe_configuration", "no_signing_secret", "invalid_selector"})
+_EXTRAS = {
+    "stripe": "stripe",
+    "aiohttp": "stripe",
+    "sqlalchemy": "sql",
+    "asyncpg": "postgres",
+    "nats": "nats",
+    "litestar": "litestar",
+    "uvicorn": "litestar",
+    "httptools": "litestar",
+}

@@ -1,0 +1,109 @@
+"""`tillport serve`: settings, a socket, the service, and an end that loses nothing.
+
+The socket is bound before anything else, so that a taken port is told at once and a free one is known. Signals are
+uvicorn's, except that it would raise them again after its own end: the process would die before the log has drained.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+
+from tillport.adapters.cli.terminal import complain, say
+from tillport.adapters.compose import Settings, open_service, read_settings, variable
+
+GRACE_SECONDS = 25
+"""How long a charge that is under way is waited for. Streams and idle connections end at once."""
+
+
+def run_service(*, host: str | None, port: int | None, config: Path | None, fd: int | None = None) -> int:
+    """Serve until stopped; return the exit code."""
+    overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = read_settings(file=config, overrides=overrides)
+    settings.check(name_of=variable)
+    try:
+        listening = socket.socket(fileno=fd) if fd is not None else bind(settings.host, settings.port)
+    except OSError as error:
+        complain(
+            f"Can't listen on {settings.host} port {settings.port}: {error.strerror}. "
+            "Choose another with --port; 0 takes a free one."
+        )
+        return 1
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    with listening, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(settings, listening))
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there. Raises `OSError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=1024)
+
+
+async def _serve(settings: Settings, listening: socket.socket) -> int:
+    name, port = listening.getsockname()[:2]
+    url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+    async with open_service(settings) as service:
+        server = _Server(
+            uvicorn.Config(
+                service.app(),
+                http="httptools",
+                log_config=None,
+                log_level="warning",
+                access_log=False,  # URLs of the seed's form hold API keys
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            ),
+            lambda: say(_welcome(url, settings)),
+        )
+        await server.serve(sockets=[listening])
+    return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
+
+def _welcome(url: str, settings: Settings) -> str:
+    mode = "live: real money moves" if settings.livemode else "test"
+    app_id = settings.app_id or "<APP-ID>"
+    return "\n".join(
+        [
+            f"Tillport on {url} ({mode}; charges in {settings.currency})",
+            f"  charge          POST {url}/charges   or   {url}/{app_id}/<API-KEY>/services/Stripe/charge",
+            f"  webhook URL     {url}/webhooks/stripe",
+            f"  live stream     GET {url}/events/stream?selector=id='ch_…'",
+        ]
+    )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ModuleNotFoundError:  # no uvloop on Windows: asyncio's own does the same, more slowly
+        return None
+    return uvloop.new_event_loop
