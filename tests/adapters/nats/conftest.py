@@ -29,10 +29,11 @@ async def stored(server: NatsServer, stream: str = "STRIPE") -> list[Message]:
             info = await jetstream.stream_info(stream)
         except nats.js.errors.NotFoundError:
             return []
+        reading = await jetstream.subscribe(">", stream=stream, ordered_consumer=True)
         found = []
-        for sequence in range(info.state.first_seq, info.state.last_seq + 1):
-            raw = await jetstream.get_msg(stream, seq=sequence, direct=True)
-            found.append(incoming(raw.subject or "", raw.headers, raw.data or b""))
+        for _ in range(info.state.messages):
+            raw = await reading.next_msg(timeout=10)
+            found.append(incoming(raw.subject, raw.headers, raw.data))
         return found
     finally:
         await client.close()

@@ -425,16 +425,18 @@ def message(
 
 async def persist(channel: Channel, messages: Sequence[Message], *, seconds: float) -> int:
     """Publish as the relay does: the whole batch again while the courier is away. Returns the number of tries."""
+    deadline = asyncio.get_running_loop().time() + seconds
     tries = 0
-    async with asyncio.timeout(seconds):
-        while True:
-            tries += 1
-            try:
-                await channel.publish(messages)
-            except ChannelUnavailable:
-                await asyncio.sleep(0.02)
-            else:
-                return tries
+    while True:
+        tries += 1
+        try:
+            await channel.publish(messages)
+        except ChannelUnavailable as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise AssertionError(f"After {seconds:g} seconds it is still away: {error}") from error
+            await asyncio.sleep(0.02)
+        else:
+            return tries
 
 
 async def hear(consumer: Listener, count: int) -> list[Message]:

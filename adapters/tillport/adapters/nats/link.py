@@ -66,8 +66,9 @@ class _OneShotClient(Client):
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
-        self._process_disconnect()
-        await self.close()
+        if not self.is_closed:  # else it is closing by itself, and two of them would cancel each other
+            self._process_disconnect()
+            await self.close()
 
 
 @attrs.define(eq=False)
