@@ -70,18 +70,18 @@ def without_client_secret(body: bytes) -> bytes:
     return msgspec.json.encode(decoded) if _null_secrets(decoded) else body
 
 
-def _null_secrets(value: Any) -> bool:
+def _null_secrets(document: Any) -> bool:
     found = False
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if name == "client_secret" and inner is not None:
-                value[name] = None
+    waiting = [document]  # a stack of our own: how deep a document nests must not decide whether it is told
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            if value.get("client_secret") is not None:
+                value["client_secret"] = None
                 found = True
-            else:
-                found |= _null_secrets(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            found |= _null_secrets(inner)
+            waiting += value.values()
     return found
 
 
