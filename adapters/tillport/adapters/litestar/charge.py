@@ -29,10 +29,10 @@ def charge_handlers(door: Door) -> list[HTTPRouteHandler]:
         return await make_charge(door, request, order, caller=caller, backendless=False)
 
     @get("/charges/{attempt:str}", include_in_schema=False)
-    async def charge_status(request: AnyRequest, attempt: str) -> Response[bytes]:
+    async def charge_status(request: AnyRequest) -> Response[bytes]:
         """Tell what is known of an attempt, to the key that made it."""
         caller = caller_of(request.scope, door.keys)
-        answer = await door.till.charge_status(attempt, caller=caller)
+        answer = await door.till.charge_status(request.path_params["attempt"], caller=caller)
         if answer is None:
             raise NotFound(
                 "This API key made no such attempt.",

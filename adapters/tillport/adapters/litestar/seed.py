@@ -13,7 +13,7 @@ from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.errors import NotFound, Unauthorized
 from tillport.adapters.litestar.orders import seed_order
 from tillport.adapters.litestar.replies import AnyRequest, make_charge
-from tillport.adapters.litestar.webhook import webhook_handler
+from tillport.adapters.litestar.webhook import webhook_handler, webhook_handler_with_parameters
 from tillport.ports.access import Caller
 
 WITH_KEY = "/{app_id:str}/{api_key:str}/services/Stripe"
@@ -24,19 +24,23 @@ def seed_handlers(door: Door) -> list[HTTPRouteHandler | ASGIRouteHandler]:
     """Return the handlers of the seed's URLs."""
 
     @post(f"{WITH_KEY}/charge", status_code=200, include_in_schema=False)
-    async def charge(request: AnyRequest, app_id: str, api_key: str) -> Response[bytes]:
+    async def charge(request: AnyRequest) -> Response[bytes]:
         """Charge as the seed's clients do, with the key in the URL."""
-        if door.settings.app_id is not None and app_id != door.settings.app_id:
+        if door.settings.app_id not in (None, request.path_params["app_id"]):
             raise NotFound("There is no such app here.", remedy="Check the <APP-ID> in the URL.")
-        return await _charge(door, request, caller_of_key(door.keys, api_key))
+        return await _charge(door, request, caller_of_key(door.keys, request.path_params["api_key"]))
 
     @post(f"{WITHOUT_KEY}/charge", status_code=200, include_in_schema=False)
     async def charge_without_key(request: AnyRequest) -> Response[bytes]:
         """Charge as the clients of a custom domain do; a key may come as a header."""
         return await _charge(door, request, _caller_without_key(door, request))
 
-    webhook = webhook_handler(door, f"{WITH_KEY}/webhooks/handler", f"{WITHOUT_KEY}/webhooks/handler")
-    return [charge, charge_without_key, webhook]
+    return [
+        charge,
+        charge_without_key,
+        webhook_handler_with_parameters(door, f"{WITH_KEY}/webhooks/handler"),
+        webhook_handler(door, f"{WITHOUT_KEY}/webhooks/handler"),
+    ]
 
 
 def _caller_without_key(door: Door, request: AnyRequest) -> Caller:

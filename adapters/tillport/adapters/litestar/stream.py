@@ -10,18 +10,21 @@ says so in a comment and goes on from its last position.
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from typing import Any, cast
 
 import msgspec
-from litestar.handlers import ASGIRouteHandler, asgi
-from litestar.types import HTTPScope, Receive, Send
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from tillport.adapters.litestar.access import caller_of, header, query
-from tillport.adapters.litestar.asgi import answer_problem
 from tillport.adapters.litestar.door import Door
-from tillport.adapters.litestar.errors import BadRequest, MethodNotAllowed, log_failure
-from tillport.domain import Idle, Reset, may_hear, parse_selector, projection, sees_raw, without_client_secret
+from tillport.adapters.litestar.errors import BadRequest, log_failure
+from tillport.adapters.litestar.replies import AnyRequest
+from tillport.domain import Reset, may_hear, parse_selector, projection, sees_raw, without_client_secret
+from tillport.domain.notify import Heard
 from tillport.ports.access import Caller
 from tillport.ports.event_log import Event, LogUnavailable, RecordedEvent
 from tillport.ports.selector import Compare, Selector
@@ -36,20 +39,22 @@ _HEADERS = [
 ]
 
 
-def stream_handlers(door: Door) -> list[ASGIRouteHandler]:
+def stream_handlers(door: Door) -> list[HTTPRouteHandler]:
     """Return the handlers of the event streams."""
 
-    @asgi("/transactions/{transaction_id:str}/events", copy_scope=False)
-    async def transaction_events(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    @get("/transactions/{transaction_id:str}/events", include_in_schema=False)
+    async def transaction_events(request: AnyRequest) -> Response[bytes]:
         """Stream what happens to one transaction: `ch_…`, `pi_…`, whatever names it."""
-        await _answer(
-            door, scope, receive, send, lambda: Compare("id", "=", scope["path_params"]["transaction_id"])
+        caller = caller_of(request.scope, door.keys, in_query=True)
+        return await _stream(
+            door, request.scope, caller, Compare("id", "=", request.path_params["transaction_id"])
         )
 
-    @asgi("/events/stream", copy_scope=False)
-    async def events_stream(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    @get("/events/stream", include_in_schema=False)
+    async def events_stream(request: AnyRequest) -> Response[bytes]:
         """Stream what a selector takes; without one, everything."""
-        await _answer(door, scope, receive, send, lambda: selector_of(scope))
+        caller = caller_of(request.scope, door.keys, in_query=True)
+        return await _stream(door, request.scope, caller, selector_of(request.scope))
 
     return [transaction_events, events_stream]
 
@@ -71,32 +76,37 @@ def position_of(text: str | None, *, name: str) -> int:
     return int(text)
 
 
-async def _answer(
-    door: Door, scope: HTTPScope, receive: Receive, send: Send, select: Callable[[], Selector | None]
-) -> None:
-    try:
-        if scope["method"] != "GET":
-            raise MethodNotAllowed(allowed="GET")  # noqa: TRY301 - one place turns errors into answers
-        caller = caller_of(scope, door.keys, in_query=True)
-        where = select()
-        after = await _start(door, scope)
-        may_hear(caller, where, open_channel=door.till.open_channel)
-        door.streams.admit()
-    except Exception as error:  # noqa: BLE001 - every error is answered as one
-        await answer_problem(scope, send, error)
-        return
-    feed = asyncio.create_task(_Feed(door, scope, send, caller).run(where, after))
-    door.streams.add(feed)
-    gone = asyncio.create_task(_disconnected(receive))
-    try:
-        await asyncio.wait({feed, gone}, return_when=asyncio.FIRST_COMPLETED)
-        left = gone.done()
-    finally:
-        feed.cancel()
-        gone.cancel()
-        await asyncio.gather(feed, gone, return_exceptions=True)
-    if not left:  # we end it: say so, and the client reconnects to whoever serves then
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+class _Endless(Response[bytes]):
+    """An answer that goes on by itself."""
+
+    def __init__(self, feed: "_Feed", where: Selector | None, after: int) -> None:
+        super().__init__(b"", media_type="text/event-stream")
+        self._feed, self._where, self._after = feed, where, after
+
+    def to_asgi_response(self, *_: Any, **__: Any) -> ASGIApp:  # type: ignore[override] # Litestar calls any ASGI app
+        """Return the application that Litestar calls in place of an ordinary answer."""
+        return self._serve
+
+    async def _serve(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        feed = asyncio.create_task(self._feed.run(send, self._where, self._after))
+        self._feed.door.streams.add(feed)
+        gone = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait({feed, gone}, return_when=asyncio.FIRST_COMPLETED)
+            left = gone.done()
+        finally:
+            feed.cancel()
+            gone.cancel()
+            await asyncio.gather(feed, gone, return_exceptions=True)
+        if not left:  # we end it: say so, and the client reconnects to whoever serves then
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _stream(door: Door, scope: HTTPScope, caller: Caller, where: Selector | None) -> Response[bytes]:
+    may_hear(caller, where, open_channel=door.till.open_channel)
+    after = await _start(door, scope)
+    door.streams.admit()
+    return _Endless(_Feed(door, scope, caller), where, after)
 
 
 async def _start(door: Door, scope: HTTPScope) -> int:
@@ -117,27 +127,34 @@ async def _disconnected(receive: Receive) -> None:
 class _Feed:
     """Feed one stream until it is cancelled."""
 
-    def __init__(self, door: Door, scope: HTTPScope, send: Send, caller: Caller) -> None:
-        self._door, self._scope, self._send_message, self._caller = door, scope, send, caller
+    def __init__(self, door: Door, scope: HTTPScope, caller: Caller) -> None:
+        self.door = door
+        self._scope, self._caller = scope, caller
         self._show = without_client_secret_of if sees_raw(caller) else projection
 
-    async def run(self, where: Selector | None, after: int) -> None:
-        await self._send_message({"type": "http.response.start", "status": 200, "headers": _HEADERS.copy()})
-        await self._send(b"retry: %d\n: listening\n\n" % RECONNECT_MILLISECONDS)
-        clock = self._door.till.charging.clock
+    async def run(self, send: Send, where: Selector | None, after: int) -> None:
+        async def write(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS.copy()})
+        await write(b"retry: %d\n: listening\n\n" % RECONNECT_MILLISECONDS)
+        clock = self.door.till.charging.clock
         position: int | None = None
         while True:
             try:
                 if position is None:
-                    position = await self._within(after)
-                async for heard in self._door.till.subscribe(
-                    where, caller=self._caller, after=position, idle_seconds=self._door.settings.ping_seconds
-                ):
-                    await self._send(self._frame(heard))
-                    if not isinstance(heard, Reset):  # its own page is still to come
-                        position = heard.position
+                    # A position beyond the log's end is of another log: all of this one is new.
+                    elsewhere = after > 0 and after > await self.door.till.log.head()
+                    position = 0 if elsewhere else after
+                    if elsewhere:
+                        await write(_reset(0))
+                async with aclosing(self._heard(where, position)) as everything:
+                    async for heard in everything:
+                        await write(self._frame(heard))
+                        if not isinstance(heard, Reset):  # its own page is still to come
+                            position = heard.position
             except LogUnavailable:
-                await self._send(b": the log can't be read at the moment\n\n")
+                await write(b": the log can't be read at the moment\n\n")
                 await clock.sleep_until(clock.now() + LOG_RETRY_SECONDS)
             except OSError:
                 return  # the client is gone, and this server says so by raising
@@ -145,23 +162,20 @@ class _Feed:
                 log_failure(error, self._scope)
                 return
 
-    async def _within(self, after: int) -> int:
-        """Return where to start: a position beyond the log's end is of another log, so all of this one is new."""
-        if after and after > await self._door.till.log.head():
-            await self._send(_reset(0))
-            return 0
-        return after
+    def _heard(self, where: Selector | None, position: int) -> AsyncGenerator[Heard, None]:
+        ping_seconds = self.door.settings.ping_seconds
+        heard = self.door.till.subscribe(
+            where, caller=self._caller, after=position, idle_seconds=ping_seconds
+        )
+        return cast("AsyncGenerator[Heard, None]", heard)  # what it is; its face promises less than we close
 
-    def _frame(self, heard: RecordedEvent | Idle | Reset) -> bytes:
+    def _frame(self, heard: Heard) -> bytes:
         if isinstance(heard, RecordedEvent):
             event = heard.event
             return frame(heard.position, event.type, shown(event, self._show))
         if isinstance(heard, Reset):
             return _reset(heard.position)
         return b": ping\nid: %d\n\n" % heard.position
-
-    async def _send(self, data: bytes) -> None:
-        await self._send_message({"type": "http.response.body", "body": data, "more_body": True})
 
 
 def without_client_secret_of(event: Event) -> bytes:

@@ -29,6 +29,8 @@ class Streams:
         """Count a stream in until its task ends."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self.stopped:
+            task.cancel()
 
     def stop(self) -> None:
         """End them all, and admit no more."""
