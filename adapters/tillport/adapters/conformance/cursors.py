@@ -16,10 +16,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from tillport.adapters.conformance.histories import run_histories
 from tillport.adapters.conformance.samples import NOON
 from tillport.ports.cursors import Cursors, LeaseLost
 from tillport.ports.event_log import LogUnavailable
@@ -184,7 +184,11 @@ def cursors_laws(capabilities: CursorsCapabilities) -> list[Law]:
 
 
 def check_cursors_histories(
-    new_bench: Callable[[], AbstractAsyncContextManager[CursorsBench]], *, examples: int = 30, steps: int = 25
+    new_bench: Callable[[], AbstractAsyncContextManager[CursorsBench]],
+    *,
+    examples: int = 30,
+    steps: int = 25,
+    shrink: bool = True,
 ) -> None:
     """Run histories drawn by Hypothesis, each on a bench of its own. Call it from a plain function.
 
@@ -243,12 +247,4 @@ def check_cursors_histories(
             self.run(self.stack.aclose())
             self.runner.close()
 
-    run_state_machine_as_test(
-        Histories,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(Histories, examples=examples, steps=steps, shrink=shrink)

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from tillport.adapters.conformance.event_log import EventLogBench, everything, forget, visible
+from tillport.adapters.conformance.histories import run_histories
 from tillport.adapters.conformance.samples import NOON, events
 from tillport.ports.event_log import Event, EventLog, RecordedEvent
 from tillport.ports.selector import AllOf, Compare, matches
@@ -39,6 +39,7 @@ def check_event_log_histories(
     housekeeping: bool = False,
     examples: int = 30,
     steps: int = 15,
+    shrink: bool = True,
 ) -> None:
     """Run `examples` histories, each on a bench of its own. Call it from a plain function, not from a coroutine.
 
@@ -113,12 +114,4 @@ def check_event_log_histories(
             self.run(self.stack.aclose())
             self.runner.close()
 
-    run_state_machine_as_test(
-        Histories,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(Histories, examples=examples, steps=steps, shrink=shrink)

@@ -6,10 +6,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import attrs
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from tillport.adapters.conformance.histories import run_histories
 from tillport.adapters.conformance.ledger import LedgerBench, outcome
 from tillport.adapters.conformance.samples import NOON, attempt
 from tillport.ports.ledger import Attempt, AttemptState, ChargeLedger
@@ -24,7 +24,11 @@ _RESUMED = {
 
 
 def check_ledger_histories(
-    new_bench: Callable[[], AbstractAsyncContextManager[LedgerBench]], *, examples: int = 30, steps: int = 25
+    new_bench: Callable[[], AbstractAsyncContextManager[LedgerBench]],
+    *,
+    examples: int = 30,
+    steps: int = 25,
+    shrink: bool = True,
 ) -> None:
     """Run `examples` histories, each on a bench of its own. Call it from a plain function, not from a coroutine."""
 
@@ -115,12 +119,4 @@ def check_ledger_histories(
             self.run(self.stack.aclose())
             self.runner.close()
 
-    run_state_machine_as_test(
-        Histories,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(Histories, examples=examples, steps=steps, shrink=shrink)

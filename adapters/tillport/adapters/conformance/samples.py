@@ -69,4 +69,5 @@ def events(draw: st.DrawFn) -> Event:
         created=int(NOON) + draw(st.integers(0, 5)),
         account=draw(st.sampled_from([None, "acct_1"])),
         request_key=draw(st.sampled_from([None, "key_1"])),
+        body=b'{"drawn": %d}' % draw(st.integers(0, 2)),
     )

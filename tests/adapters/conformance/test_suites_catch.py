@@ -1,0 +1,239 @@
+"""Negative controls: adapters that are wrong in one way each, and the law that says so."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+
+from tillport.adapters.conformance import cursors as cursor_suite
+from tillport.adapters.conformance import doorbell as doorbell_suite
+from tillport.adapters.conformance import event_log as log_suite
+from tillport.adapters.conformance import ledger as ledger_suite
+from tillport.adapters.conformance.event_log_histories import check_event_log_histories
+from tillport.adapters.conformance.ledger_histories import check_ledger_histories
+from tillport.adapters.memory.clock import ManualClock
+from tillport.adapters.memory.cursors import MemoryCursors
+from tillport.adapters.memory.doorbell import LocalDoorbell
+from tillport.adapters.memory.event_log import MemoryEventLog
+from tillport.adapters.memory.ledger import MemoryLedger
+from tillport.ports.event_log import EventRefused, LogUnavailable
+from tillport.ports.ledger import Opened
+
+
+@attrs.define
+class Bench:
+    adapter: object
+
+    @asynccontextmanager
+    async def open(self):
+        yield self.adapter
+
+    @asynccontextmanager
+    async def outage(self):
+        self.adapter.available = False
+        yield
+        self.adapter.available = True
+
+
+class LastBodyWins(MemoryEventLog):
+    async def record(self, events):
+        new = await super().record(events)
+        for one in events:
+            await self.replace_body(one.id, one.body, now=0)
+        return new
+
+
+class KeepsTheGoodRows(MemoryEventLog):
+    async def record(self, events):
+        new = []
+        for one in events:
+            new += await super().record([one])
+        return new
+
+
+class RefusesNothing(MemoryEventLog):
+    async def record(self, events):
+        return [self._add(one) for one in events]
+
+
+class LosesOneInTen(MemoryEventLog):
+    async def read(self, *, after, where=None, limit=100):
+        page = await super().read(after=after, where=where, limit=limit)
+        return attrs.evolve(page, events=tuple(one for one in page.events if one.position % 10 != 5))
+
+
+class SkipsAfterAFullPage(MemoryEventLog):
+    async def read(self, *, after, where=None, limit=100):
+        page = await super().read(after=after, where=where, limit=limit)
+        return attrs.evolve(page, position=max(after, await self.head()))
+
+
+class IgnoresSelectors(MemoryEventLog):
+    async def read(self, *, after, where=None, limit=100):
+        return await super().read(after=after, limit=limit)
+
+
+class ForgetsIds(MemoryEventLog):
+    async def forget(self, **age):
+        before = {one.event.id for one in self._events}
+        gone = await super().forget(**age)
+        self._known -= before - {one.event.id for one in self._events}
+        return gone
+
+
+class NeverSaysReset(MemoryEventLog):
+    async def read(self, *, after, where=None, limit=100):
+        return attrs.evolve(await super().read(after=after, where=where, limit=limit), reset=False)
+
+
+class ForgetsWhatIsNeeded(MemoryEventLog):
+    async def forget(self, *, received_before, up_to, now):
+        return await super().forget(received_before=received_before, up_to=up_to + 10**6, now=now)
+
+
+class RecordsDespiteTheOutage(MemoryEventLog):
+    async def record(self, events):
+        if not self.available:
+            for one in events:
+                self._add(one)
+            raise LogUnavailable("too late")
+        return await super().record(events)
+
+
+@pytest.mark.parametrize(
+    ("broken", "law"),
+    [
+        (LastBodyWins, log_suite.a_repeated_id_is_not_new_and_the_first_body_stays),
+        (KeepsTheGoodRows, log_suite.an_event_that_no_store_can_hold_is_refused_with_its_whole_call),
+        (RefusesNothing, log_suite.an_event_that_no_store_can_hold_is_refused_with_its_whole_call),
+        (LosesOneInTen, log_suite.what_was_recorded_is_read_in_its_order),
+        (SkipsAfterAFullPage, log_suite.what_was_recorded_is_read_in_its_order),
+        (IgnoresSelectors, log_suite.a_selector_finds_what_it_describes),
+        (ForgetsIds, log_suite.a_forgotten_event_is_never_recorded_again),
+        (NeverSaysReset, log_suite.a_reader_behind_the_horizon_is_told),
+        (ForgetsWhatIsNeeded, log_suite.retention_keeps_what_consumers_need_and_what_is_young),
+        (RecordsDespiteTheOutage, log_suite.an_outage_is_told_and_records_nothing),
+    ],
+)
+async def test_a_broken_log_breaks_its_law(broken, law) -> None:
+    with pytest.raises((AssertionError, TimeoutError, EventRefused)):
+        await law(Bench(broken()))
+
+
+@pytest.mark.parametrize("broken", [LastBodyWins, SkipsAfterAFullPage, IgnoresSelectors])
+def test_a_broken_log_is_found_by_histories(broken) -> None:
+    @asynccontextmanager
+    async def new_bench():
+        yield Bench(broken())
+
+    with pytest.raises(AssertionError):
+        check_event_log_histories(new_bench, examples=200, shrink=False)
+
+
+class OpensTwice(MemoryLedger):
+    async def open(self, attempt):
+        if attempt.key in self._attempts:
+            await asyncio.sleep(0)
+            return Opened(self._attempts[attempt.key], new=True)
+        return await super().open(attempt)
+
+
+class TakesOverTheBusy(MemoryLedger):
+    async def take_over(self, key, *, seen_tries, now, busy_until):
+        return await super().take_over(key, seen_tries=seen_tries, now=now + 10**6, busy_until=busy_until)
+
+
+class ForgetsTheUnknown(MemoryLedger):
+    """The worst of all: a charge that may have happened is taken for one that did not."""
+
+    async def settle(self, key, outcome, *, tries):
+        await super().settle(key, outcome, tries=tries)
+        self._attempts[key] = attrs.evolve(self._attempts[key], outcome=outcome, busy_until=0.0)
+        return self._attempts[key]
+
+
+@pytest.mark.parametrize(
+    ("broken", "law"),
+    [
+        (OpensTwice, ledger_suite.of_concurrent_openings_one_is_new),
+        (TakesOverTheBusy, ledger_suite.nothing_else_is_taken_over),
+        (ForgetsTheUnknown, ledger_suite.what_follows_what_is_as_the_port_draws_it),
+    ],
+)
+async def test_a_broken_ledger_breaks_its_law(broken, law) -> None:
+    with pytest.raises(AssertionError):
+        await law(Bench(broken()))
+
+
+@pytest.mark.parametrize("broken", [OpensTwice, TakesOverTheBusy, ForgetsTheUnknown])
+def test_a_broken_ledger_is_found_by_histories(broken) -> None:
+    @asynccontextmanager
+    async def new_bench():
+        yield Bench(broken())
+
+    with pytest.raises(AssertionError):
+        check_ledger_histories(new_bench, examples=200, shrink=False)
+
+
+class LetsAnyoneAdvance(MemoryCursors):
+    async def advance(self, name, *, owner, position):
+        cursor = self._cursors[name]
+        cursor.position = max(cursor.position, position)
+
+
+class GoesBack(MemoryCursors):
+    async def advance(self, name, *, owner, position):
+        await super().advance(name, owner=owner, position=0)
+        self._cursors[name].position = position
+
+
+class LeasesToEveryone(MemoryCursors):
+    async def claim(self, name, *, owner, now, until):
+        return await super().claim(name, owner=owner, now=now + 10**6, until=until)
+
+
+@pytest.mark.parametrize(
+    ("broken", "law"),
+    [
+        (LetsAnyoneAdvance, cursor_suite.who_was_replaced_moves_nothing),
+        (GoesBack, cursor_suite.a_position_moves_forward_only),
+        (LeasesToEveryone, cursor_suite.one_owner_at_a_time),
+    ],
+)
+async def test_broken_cursors_break_their_law(broken, law) -> None:
+    with pytest.raises((AssertionError, KeyError)):
+        await law(Bench(broken()))
+
+
+class Deaf(LocalDoorbell):
+    def ring(self) -> None:
+        pass
+
+
+async def test_a_deaf_bell_breaks_its_law() -> None:
+    clock = ManualClock()
+    broken = asyncio.ensure_future(doorbell_suite.a_ring_is_counted(Deaf(clock)))
+    await asyncio.sleep(0.01)
+    clock.advance(doorbell_suite.PATIENCE_SECONDS)
+    with pytest.raises(AssertionError):
+        await broken
+
+
+def test_every_law_belongs_to_some_capability() -> None:
+    everything = [
+        *log_suite.event_log_laws(log_suite.EventLogCapabilities(housekeeping=True, outages=True)),
+        *ledger_suite.ledger_laws(ledger_suite.LedgerCapabilities(outages=True)),
+        *cursor_suite.cursors_laws(cursor_suite.CursorsCapabilities(outages=True)),
+        *doorbell_suite.doorbell_laws(any_thread=True),
+    ]
+    named = {
+        (module.__name__, name)
+        for module in (log_suite, ledger_suite, cursor_suite, doorbell_suite)
+        for name, one in vars(module).items()
+        if asyncio.iscoroutinefunction(one)
+        and not name.startswith("_")
+        and one.__module__ == module.__name__
+        and name not in ("visible", "everything", "forget")
+    }
+    assert {(law.__module__, law.__name__) for law in everything} == named

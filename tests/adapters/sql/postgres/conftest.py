@@ -1,0 +1,102 @@
+"""A real PostgreSQL for the session, and a database of its own for every test."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import attrs
+import pytest
+
+from tillport.adapters.sql.postgres import PostgresEventLog
+from tillport.adapters.sql.postgres_store import PostgresStore
+from tillport.adapters.sql.testing import PostgresServer
+
+_TEMPLATE = "tillport_template"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The session's server. A test that kills it brings it back."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def template(postgres: PostgresServer) -> str:
+    """A database with the tables, to be copied."""
+    postgres.psql(f"CREATE DATABASE {_TEMPLATE}")
+    store = PostgresStore(postgres.url(_TEMPLATE))
+    await store.create_tables()
+    await store.aclose()
+    return _TEMPLATE
+
+
+@pytest.fixture
+def new_database(postgres: PostgresServer, template: str) -> Iterator[Callable[[], str]]:
+    """Make databases with empty tables; they go after the test."""
+    postgres.start()
+    urls: list[str] = []
+
+    def new() -> str:
+        urls.append(postgres.create_database(template))
+        return urls[-1]
+
+    yield new
+    postgres.start()
+    for url in urls:
+        postgres.psql(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(new_database: Callable[[], str]) -> str:
+    return new_database()
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[PostgresStore]:
+    store = PostgresStore(database)
+    yield store
+    await store.aclose()
+
+
+@attrs.define
+class PostgresBench:
+    """One database; `adapter` is what is made of a store."""
+
+    server: PostgresServer
+    url: str
+    adapter: Callable[[PostgresStore], object]
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[object]:
+        store = PostgresStore(self.url, connections_max=6, statement_timeout_seconds=5.0)
+        made = self.adapter(store)
+        try:
+            yield made
+            if isinstance(made, PostgresEventLog):
+                await made.sequencer.idle()
+        finally:
+            await store.aclose()
+
+    @asynccontextmanager
+    async def outage(self) -> AsyncIterator[None]:
+        """The server crashes, and comes back."""
+        self.server.kill()
+        try:
+            yield
+        finally:
+            self.server.start()
+
+
+NewBench = Callable[[], AbstractAsyncContextManager[PostgresBench]]
+
+
+@pytest.fixture
+def new_bench(postgres: PostgresServer, new_database: Callable[[], str]):
+    def maker(adapter: Callable[[PostgresStore], object]) -> NewBench:
+        @asynccontextmanager
+        async def new() -> AsyncIterator[PostgresBench]:
+            yield PostgresBench(postgres, new_database(), adapter)
+
+        return new
+
+    return maker

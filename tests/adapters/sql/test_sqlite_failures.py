@@ -1,0 +1,169 @@
+"""What can happen to a SQLite file, and that it costs the calls that met it and nothing after that."""
+
+import asyncio
+import resource
+import sqlite3
+from contextlib import contextmanager
+
+import pytest
+
+from tillport.adapters.conformance.samples import NOON, attempt, event
+from tillport.adapters.sql.sqlite import SqliteCursors, SqliteEventLog, SqliteLedger
+from tillport.adapters.sql.sqlite_store import SqliteStore, StoreUnavailable
+from tillport.ports.event_log import LogUnavailable
+from tillport.ports.ledger import LedgerUnavailable
+
+
+@pytest.fixture
+async def store(tmp_path):
+    store = SqliteStore(tmp_path / "till.sqlite3", busy_timeout_seconds=0.2)
+    yield store
+    await store.aclose()
+
+
+@contextmanager
+def full_disk(path, *, room):
+    """Let no file grow beyond what the log file has now, plus `room` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = path.with_name(path.name + "-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [0, 1, 5000, 9000])
+async def test_a_full_disk_is_told_loses_nothing_and_is_forgotten(store, room) -> None:
+    log, ledger = SqliteEventLog(store), SqliteLedger(store)
+    await log.record([event(1)])
+    with full_disk(store.path, room=room):
+        with pytest.raises(LogUnavailable):
+            await log.record([event(2, body=b'"' + b"x" * 20_000 + b'"')])
+        with pytest.raises(LedgerUnavailable):
+            await ledger.open(attempt(1, fingerprint="x" * 1_000_000))
+        assert await log.find("evt_1") is not None, "what was recorded can be read"
+    assert list(await log.record([event(1), event(2)])) == [False, True]
+    assert (await ledger.open(attempt(1))).new
+    page = await log.read(after=0)
+    assert [one.event for one in page.events] == [event(1), event(2)]
+
+
+async def test_a_file_that_appears_later_is_used_then(tmp_path) -> None:
+    store = SqliteStore(tmp_path / "not yet" / "till.sqlite3")
+    log, ledger, cursors = SqliteEventLog(store), SqliteLedger(store), SqliteCursors(store)
+    with pytest.raises(LogUnavailable):
+        await log.record([event(1)])
+    with pytest.raises(LogUnavailable):
+        await log.read(after=0)
+    with pytest.raises(LedgerUnavailable):
+        await ledger.find("key_1")
+    with pytest.raises(LogUnavailable):
+        await cursors.claim("relay", owner="a", now=NOON, until=NOON)
+    store.path.parent.mkdir()
+    assert list(await log.record([event(1)])) == [True]
+    await store.aclose()
+
+
+async def test_a_file_that_is_no_database_is_told(tmp_path) -> None:
+    path = tmp_path / "till.sqlite3"
+    path.write_bytes(b"this is no database at all, however long one looks at it" * 100)
+    store = SqliteStore(path)
+    with pytest.raises(LogUnavailable, match="not a database"):
+        await SqliteEventLog(store).record([event(1)])
+    await store.aclose()
+    assert path.read_bytes().startswith(b"this is"), "and is left as it is"
+
+
+async def test_a_file_of_another_version_is_refused(store) -> None:
+    await SqliteEventLog(store).record([event(1)])
+    await store.aclose()
+    with sqlite3.connect(store.path) as raw:
+        raw.execute("UPDATE tillport_version SET version_num = '9999'")
+    raw.close()
+    newer = SqliteStore(store.path)
+    with pytest.raises(LogUnavailable, match="tillport db upgrade"):
+        await SqliteEventLog(newer).head()
+    await newer.aclose()
+
+
+async def test_many_may_create_one_file_at_once(tmp_path) -> None:
+    stores = [SqliteStore(tmp_path / "till.sqlite3") for _ in range(8)]
+    logs = [SqliteEventLog(store) for store in stores]
+    answers = await asyncio.gather(*(log.record([event(1), event(10 + n)]) for n, log in enumerate(logs)))
+    assert sum(first for first, _ in answers) == 1
+    assert all(second for _, second in answers)
+    for store in stores:
+        await store.aclose()
+
+
+async def test_readers_do_not_wait_for_a_writer(store) -> None:
+    log = SqliteEventLog(store)
+    await log.record([event(1)])
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("DELETE FROM tillport_cursors")
+    async with asyncio.timeout(0.15):
+        assert await log.head() == 1
+    other.execute("ROLLBACK")
+    other.close()
+
+
+async def test_a_cancelled_caller_does_not_break_the_writer(store) -> None:
+    log = SqliteEventLog(store)
+    await log.head()
+    for number in range(20):
+        task = asyncio.ensure_future(log.record([event(number)]))
+        await asyncio.sleep(0 if number % 2 else 0.002)
+        task.cancel()
+    assert list(await log.record([event(100)])) == [True]
+    found = {one.event.id for one in (await log.read(after=0)).events}
+    assert "evt_100" in found
+
+
+async def test_a_closed_store_says_so(store) -> None:
+    await store.aclose()
+    with pytest.raises(StoreUnavailable):
+        await store.read(lambda _: None)
+    with pytest.raises(LogUnavailable):
+        await SqliteEventLog(store).record([event(1)])
+
+
+async def test_a_failure_within_a_transaction_undoes_all_of_it(store) -> None:
+    def half(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO tillport_cursors VALUES ('half', 1, NULL, 0)")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await store.write(half)
+    assert await SqliteCursors(store).positions() == {}
+
+
+async def test_commits_wait_for_the_disk_and_readers_cannot_write(store) -> None:
+    assert await store.write(lambda db: db.execute("PRAGMA journal_mode").fetchone()[0]) == "wal"
+    full = 2
+    assert await store.write(lambda db: db.execute("PRAGMA synchronous").fetchone()[0]) == full
+    with pytest.raises(StoreUnavailable, match="READONLY"):
+        await store.read(lambda db: db.execute("DELETE FROM tillport_cursors"))
+
+
+@pytest.mark.parametrize("alias", ["ch_77", "pi_77", "re_77"])
+async def test_an_alias_is_found_by_index(store, alias) -> None:
+    from tillport.adapters.sql.schema import events
+    from tillport.adapters.sql.selection import read_statement, shape_of
+    from tillport.adapters.sql.sqlite_store import SQLITE
+    from tillport.ports.selector import Compare
+
+    log = SqliteEventLog(store)
+    await log.record(
+        [event(number, aliases=(f"ch_{number}", f"pi_{number}", f"re_{number}")) for number in range(1, 301)]
+    )
+    where = Compare("id", "=", alias)
+    assert [one.event.id for one in (await log.read(after=0, where=where)).events] == ["evt_77"]
+    statement = read_statement(shape_of(where), SQLITE, events.c.seq, events)
+    values = statement.positional(b_after=0, b_head=300, b_limit=10, s0=alias)
+    plan = await store.read(lambda db: db.execute("EXPLAIN QUERY PLAN " + statement.text, values).fetchall())
+    lines = [line[-1] for line in plan]
+    assert not [line for line in lines if line.startswith("SCAN")], lines
+    assert any("ix_StripeEvents_id" in line for line in lines), lines
+    assert any("ix_StripeEvents_payment_key" in line for line in lines), lines
