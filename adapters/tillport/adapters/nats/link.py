@@ -50,7 +50,7 @@ class Access:
 
 
 class _OneShotClient(Client):
-    """nats-py's client, ended without a trace. Uses its private names: tests/adapters/nats/test_link.py guards them.
+    """nats-py's client, ended without a trace. Uses its private names: tests/adapters/nats/test_channel.py breaks connections.
 
     When a connection breaks while commands wait to be sent, nats-py 2.16 tries to send them while it closes, fails,
     and never gets to its callbacks and to its tasks, which then stay for ever.
