@@ -2,7 +2,10 @@
 
 import importlib.metadata
 import re
+from pathlib import Path
 from typing import Any
+
+import tillport.ports
 
 project = "Tillport"
 author = "The Tillport maintainers"
@@ -50,6 +53,16 @@ def read_as_markdown(_app: Any, _what: str, _name: str, _obj: Any, _options: Any
     lines[:] = done
 
 
+def append_every_port(_app: Any, docname: str, source: list[str]) -> None:
+    """Give the page of the ports one section for each module there is, so that none is forgotten."""
+    if docname == "reference/ports":
+        for path in sorted(Path(tillport.ports.__path__[0]).glob("[!_]*.py")):
+            module = f"tillport.ports.{path.stem}"
+            directive = f".. automodule:: {module}\n   :members:\n   :undoc-members:\n"
+            source[0] += f"\n## `{module}`\n\n```{{eval-rst}}\n{directive}```\n"
+
+
 def setup(app: Any) -> None:
-    """Tell Sphinx about the hook."""
+    """Tell Sphinx about the hooks."""
+    app.connect("source-read", append_every_port)
     app.connect("autodoc-process-docstring", read_as_markdown)
