@@ -56,17 +56,19 @@ async def resolve_once(using: Charging, log: EventLog, *, limit: int = 20) -> Re
         )
         if taken is None:
             continue  # its own caller came back, or another worker was faster
-        state = await _settle(taken, using, log, now=now)
+        state = await _settle(taken, using, log, now=now, tried_at=attempt.tried_at)
         (settled if state.final else unknown).append(taken.key)
     return Resolved(settled=tuple(settled), still_unknown=tuple(unknown))
 
 
-async def _settle(attempt: Attempt, using: Charging, log: EventLog, *, now: float) -> AttemptState:
+async def _settle(
+    attempt: Attempt, using: Charging, log: EventLog, *, now: float, tried_at: float
+) -> AttemptState:
     outcome = await _from_log(attempt, log)
     if outcome is None:
         if now - attempt.started_at <= KEY_HORIZON_SECONDS:
             return (await try_once(attempt, using)).state
-        outcome = await _from_stripe(attempt, using)
+        outcome = await _from_stripe(attempt, using, tried_at=tried_at)
     return (await using.ledger.settle(attempt.key, outcome, tries=attempt.tries)).state
 
 
@@ -107,10 +109,12 @@ async def _from_log(attempt: Attempt, log: EventLog) -> Outcome | None:
     return None
 
 
-async def _from_stripe(attempt: Attempt, using: Charging) -> Outcome:
+async def _from_stripe(attempt: Attempt, using: Charging, *, tried_at: float) -> Outcome:
+    # Nothing was sent after the horizon: a later `tried_at` is that of another look like this one.
+    last_try = min(tried_at, attempt.started_at + KEY_HORIZON_SECONDS)
     try:
         payment = await using.gateway.find(
-            attempt.key, tried_from=attempt.started_at, tried_until=attempt.started_at + KEY_HORIZON_SECONDS
+            attempt.key, tried_from=attempt.started_at, tried_until=last_try + using.try_seconds
         )
     except CardDeclined as declined:
         return outcome_of_error(declined, attempt)
