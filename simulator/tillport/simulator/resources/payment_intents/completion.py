@@ -1,0 +1,97 @@
+"""How a payment intent ends: captured, canceled, or expired because nobody captured it in time."""
+
+from typing import Any
+
+import msgspec
+
+from tillport.simulator import currencies
+from tillport.simulator import params as p
+from tillport.simulator.account import STRIPE_ITSELF, Account, Origin
+from tillport.simulator.errors import invalid
+from tillport.simulator.resources import balance_transactions, charges
+from tillport.simulator.resources.common import Call
+from tillport.simulator.resources.payment_intents.intent import OPEN, PaymentIntent, unexpected
+
+
+def capture(account: Account, call: Call, params: dict[str, Any], intent_id: str) -> PaymentIntent:
+    """Take the money of an authorisation, all or part; the rest is released."""
+    intent: PaymentIntent = account.payment_intents.get(intent_id, "intent")
+    if intent.status != "requires_capture":
+        raise unexpected(
+            intent,
+            f"This PaymentIntent could not be captured because it has a status of {intent.status}. Only a "
+            "PaymentIntent with one of the following statuses may be captured: requires_capture.",
+        )
+    taken = params.get("amount_to_capture", intent.amount_capturable)
+    if taken > intent.amount_capturable:
+        raise invalid(
+            f"The payment could not be captured because the requested capture amount is greater than the amount you "
+            f"can capture for this charge, which is {currencies.shown(intent.amount_capturable, intent.currency)}.",
+            "amount_to_capture",
+            "amount_too_large",
+        )
+    changes: dict[str, Any] = {
+        k: params[k] for k in ("statement_descriptor", "statement_descriptor_suffix") if k in params
+    }
+    if "metadata" in params:
+        changes["metadata"] = p.merged(intent.metadata, params["metadata"])
+    old: charges.Charge = account.charges.get(intent.latest_charge)
+    txn = balance_transactions.for_charge(account, old, taken)
+    details = old.payment_method_details
+    if details is not None:
+        card = msgspec.structs.replace(details.card, capture_before=msgspec.UNSET)
+        details = charges.PaymentMethodDetails(card)
+    charge = account.charges.put(
+        msgspec.structs.replace(
+            old,
+            amount_captured=taken,
+            balance_transaction=txn.id,
+            captured=True,
+            payment_method_details=details,
+        )
+    )
+    intent = account.payment_intents.put(
+        msgspec.structs.replace(
+            intent, amount_capturable=0, amount_received=taken, status="succeeded", **changes
+        )
+    )
+    previous = {"amount_captured": 0, "balance_transaction": None, "captured": False}
+    account.emit("charge.captured", charge, call.origin, previous)
+    account.emit("payment_intent.succeeded", intent, call.origin)
+    return intent
+
+
+def cancel(account: Account, call: Call, params: dict[str, Any], intent_id: str) -> PaymentIntent:
+    """End an open intent; what was authorised is released, with no refund object (since 2025-03-31.basil)."""
+    intent: PaymentIntent = account.payment_intents.get(intent_id, "intent")
+    if intent.status not in OPEN:
+        raise unexpected(
+            intent,
+            f"You cannot cancel this PaymentIntent because it has a status of {intent.status}. Only a PaymentIntent "
+            f"with one of the following statuses may be canceled: {', '.join(OPEN)}.",
+        )
+    return canceled(account, call.origin, intent, params.get("cancellation_reason"))
+
+
+def canceled(account: Account, origin: Origin, intent: PaymentIntent, reason: str | None) -> PaymentIntent:
+    new = account.payment_intents.put(
+        msgspec.structs.replace(
+            intent,
+            amount_capturable=0,
+            canceled_at=int(account.now()),
+            cancellation_reason=reason,
+            next_action=None,
+            status="canceled",
+        )
+    )
+    account.emit("payment_intent.canceled", new, origin)
+    return new
+
+
+def expire(account: Account, intent_id: str) -> None:
+    """Release an authorisation that nobody captured in time: `charge.expired`, and the intent ends."""
+    intent: PaymentIntent = account.payment_intents.get(intent_id)
+    if intent.status != "requires_capture":
+        return
+    account.emit("charge.expired", account.charges.get(intent.latest_charge))
+    canceled(account, STRIPE_ITSELF, intent, "expired")
