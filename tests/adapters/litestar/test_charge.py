@@ -303,8 +303,7 @@ async def test_a_charge_under_way_is_409_with_a_time_to_come_back(make_world):
             assert (await client.post("/charges", json=GOOD, headers=headers)).status_code == 200
 
         group.start_soon(first)
-        while not world.gateway.calls:
-            await anyio.sleep(0)
+        await anyio.wait_all_tasks_blocked()
         answer = await client.post("/charges", json=GOOD, headers=headers)
         assert error_of(answer, 409)["code"] == "charge_in_progress"
         assert int(answer.headers["retry-after"]) >= 1

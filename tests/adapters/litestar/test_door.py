@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+import anyio
 import httpx
 import pytest
 from litestar import Litestar, get
@@ -132,8 +133,8 @@ async def test_the_hosts_lifespan_is_left_after_the_charges_have_ended(world):
         request = asyncio.create_task(
             client.post("/charges", json={"token": "tok_visa", "amount_minor": 1250}, headers=world.as_app)
         )
-        while not world.gateway.calls:
-            await asyncio.sleep(0)
+        await anyio.wait_all_tasks_blocked()
+        assert world.gateway.calls
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
         asyncio.get_running_loop().call_later(0.01, world.clock.advance, 6)

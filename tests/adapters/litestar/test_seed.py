@@ -169,7 +169,7 @@ def test_the_seeds_curl_line_works_as_it_stands(make_real_world, serving, token)
     -H 'Accept: application/json' \\
     -d $'{{
 "amount" : 1200,
-"token" : {token} 
+"token" : {token}{" "}
 }}'"""
         said = subprocess.run(["bash", "-c", line], capture_output=True, check=True, timeout=20).stdout
     assert httpx.Response(200, content=said).json()["amount"] == 1200

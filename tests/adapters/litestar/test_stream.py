@@ -270,10 +270,10 @@ def test_more_streams_than_there_is_room_for_are_503(make_real_world, serving):
     with (
         serving(world.app) as port,
         closing(Listener(port, "/transactions/ch_1/events", world.as_app)),
+        closing(Listener(port, "/transactions/ch_1/events", world.as_app)) as second,
     ):
-        with closing(Listener(port, "/transactions/ch_1/events", world.as_app)) as second:
-            assert second.status == 503
-            assert "retry-after" in second.head.lower()
+        assert second.status == 503
+        assert "retry-after" in second.head.lower()
 
 
 def test_a_client_that_leaves_frees_its_place(make_real_world, serving):
