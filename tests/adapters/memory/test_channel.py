@@ -5,13 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tillport.adapters.conformance.channel import (
-    ChannelCapabilities,
-    Law,
-    channel_laws,
-    first_hearings,
-    message,
-)
+from tillport.adapters.conformance.channel import ChannelCapabilities, Law, channel_laws
+from tillport.adapters.conformance.couriers import first_hearings, message
 from tillport.adapters.memory.channel import MemoryChannel, MemoryConsumer
 from tillport.adapters.memory.clock import ManualClock
 from tillport.ports.channel import ChannelUnavailable, Message

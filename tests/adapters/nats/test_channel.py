@@ -9,7 +9,7 @@ import nats
 import pytest
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
-from tillport.adapters.conformance.channel import assert_in_order, message, persist
+from tillport.adapters.conformance.couriers import assert_in_order, message, persist
 from tillport.adapters.conformance.proxy import TcpProxy
 from tillport.adapters.nats import Access, NatsChannel, StreamSettings, StreamUnfit
 from tillport.adapters.nats.channel import rounds

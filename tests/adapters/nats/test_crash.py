@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tillport.adapters.conformance.channel import assert_in_order, message
+from tillport.adapters.conformance.couriers import assert_in_order, message
 from tillport.adapters.nats import Access, NatsChannel
 from tillport.adapters.nats.testing import NatsServer
 from tillport.ports.channel import ChannelUnavailable, Message

@@ -36,6 +36,8 @@ from tillport.ports.selector import Selector
 
 _HEARTBEAT_SECONDS = 2.0
 _EXPIRES_SECONDS = 30.0
+_CONSUMER_CREATE_FAILED = 10012
+"""JetStream's code for settings that an existing consumer can't be given; it comes as a server error (500)."""
 _ACK, _NAK, _STILL_AT_WORK = b"+ACK", b"-NAK", b"+WPI"
 
 
@@ -167,13 +169,13 @@ class _Pull:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await self.subscription.unsubscribe()
 
-    async def close(self) -> None:
-        """Give back at once what is not done, so that nobody waits for its time to run out; then disconnect."""
-        if self.link.alive:
+    async def close(self, *, give_back: bool) -> None:
+        """Disconnect. If wanted, give back what is not done first, so that nobody waits for its time to run out."""
+        if give_back and self.link.alive:
             await self._stop_asking()
             for reply in [*sorted(self.handed_out), *(message.reply for _, message in self.waiting)]:
                 await self._tell(reply, _NAK)
-        await self.link.close(flush=True)
+        await self.link.close(flush=give_back)
         if self.watcher is not None:
             await asyncio.wait([self.watcher])
 
@@ -238,7 +240,7 @@ class NatsConsumer:
             try:
                 found = await self._next()
             except (ChannelUnavailable, TimeoutError, OSError, nats.errors.Error):
-                await self._drop()
+                await self._drop(give_back=False)
                 await asyncio.sleep(self._retry_seconds)
                 continue
             if found is not None:
@@ -256,7 +258,7 @@ class NatsConsumer:
     async def close(self) -> None:
         """Close the connection and give back what was not acknowledged. May be called twice."""
         self._closed = True
-        await self._drop()
+        await self._drop(give_back=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -284,10 +286,10 @@ class NatsConsumer:
             return None
         return delivery
 
-    async def _drop(self) -> None:
+    async def _drop(self, *, give_back: bool) -> None:
         if self._pull is not None:
             pull, self._pull = self._pull, None
-            await pull.close()
+            await pull.close(give_back=give_back)
 
     async def _open(self) -> _Pull:
         link = await open_link(self._access)
@@ -296,7 +298,9 @@ class NatsConsumer:
             jetstream = link.client.jetstream(timeout=seconds)
             try:
                 await link.ask(jetstream.add_consumer(self._stream.name, self._config()), seconds=seconds)
-            except nats.js.errors.BadRequestError as error:
+            except nats.js.errors.APIError as error:
+                if error.code != 400 and error.err_code != _CONSUMER_CREATE_FAILED:
+                    raise
                 raise ConsumerUnfit(
                     f"NATS refuses the consumer {self._name!r}: {error.description}.",
                     remedy="Choose another name, or delete the old consumer (`nats consumer rm`).",

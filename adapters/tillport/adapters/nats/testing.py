@@ -6,6 +6,7 @@ restarts. The pytest fixtures are in `tillport.adapters.nats.fixtures`.
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -118,6 +119,7 @@ class NatsServer:
         """Stop the process without ending it (SIGSTOP): connections stay open and nothing answers."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """Let a frozen server go on."""

@@ -1,0 +1,166 @@
+"""Negative controls for the laws of a courier: each broken courier breaks the laws that speak of it, by name."""
+
+import asyncio
+from collections.abc import Sequence
+
+import attrs
+import pytest
+
+from tillport.adapters.conformance.channel import ChannelCapabilities, channel_laws
+from tillport.adapters.memory.channel import MemoryChannel, MemoryConsumer
+from tillport.adapters.memory.clock import ManualClock
+from tillport.ports.channel import ChannelUnavailable, Message, MessageRefused
+from tillport.ports.selector import Selector
+
+LAWS = channel_laws(ChannelCapabilities(patience_seconds=1))
+
+
+class Drops(MemoryChannel):
+    """Says that it has what it lost."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        await super().publish([one for one in messages if not one.id.endswith("7")])
+
+
+class Turns(MemoryChannel):
+    """Sends a batch back to front."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        await super().publish(messages[::-1])
+
+
+class Mixes(MemoryChannel):
+    """Takes keys for patterns: what follows a dot is lost."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        await super().publish([attrs.evolve(one, key=one.key.split(".")[0]) for one in messages])
+
+
+class Pretends(MemoryChannel):
+    """Succeeds while nobody is there, as publishing to NATS does without naming a stream."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        if self.available:
+            await super().publish(messages)
+
+
+class SkipsAfterFailure(MemoryChannel):
+    """Takes what follows a message that failed, so that the retry comes behind it."""
+
+    failed_once = False
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        if len(messages) > 2 and not self.failed_once:
+            self.failed_once = True
+            await super().publish(messages[1:])
+            raise ChannelUnavailable("The first one failed.")
+        await super().publish(messages)
+
+
+class Tells(MemoryChannel):
+    """Blames the wrong message."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        try:
+            await super().publish(messages)
+        except MessageRefused as error:
+            raise MessageRefused(error.message, message_id="evt_other") from error
+
+
+class Shortens(MemoryChannel):
+    """Trims header values, as nats-py does."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        await super().publish(
+            [
+                attrs.evolve(one, headers={n: v.split("\r\n")[0].strip() for n, v in one.headers.items()})
+                for one in messages
+            ]
+        )
+
+
+class Hurried(ManualClock):
+    """A clock that jumps to the next moment that somebody waits for."""
+
+    async def sleep_until(self, moment: float) -> None:
+        await asyncio.sleep(0)
+        if moment > self.now():
+            self.set(moment)
+
+
+class Broken:
+    def __init__(self, kind: type[MemoryChannel], **options: float) -> None:
+        self.channel = kind(Hurried(), **options)  # type: ignore[arg-type]  # a window, and nothing else
+
+    def another(self) -> MemoryChannel:
+        return self.channel
+
+    async def received(self) -> Sequence[Message]:
+        return self.channel.messages
+
+    async def cut(self) -> None:
+        self.channel.available = False
+
+    async def heal(self) -> None:
+        self.channel.available = True
+
+    def consumer(
+        self, name: str, *, selector: Selector | None = None, ack_wait_seconds: float = 30.0
+    ) -> MemoryConsumer:
+        return self.channel.consumer(name, selector=selector, ack_wait_seconds=ack_wait_seconds)
+
+
+class ForgetsNames(Broken):
+    def consumer(
+        self, name: str, *, selector: Selector | None = None, ack_wait_seconds: float = 30.0
+    ) -> MemoryConsumer:
+        return super().consumer(
+            f"{name}{id(object())}{len(self.channel.messages)}", ack_wait_seconds=ack_wait_seconds
+        )
+
+
+async def broken_laws(courier_of: type[Broken], *given: object, **options: float) -> set[str]:
+    broken = set()
+    for law in LAWS:
+        try:
+            async with asyncio.timeout(5):
+                await law(courier_of(*given, **options))  # type: ignore[arg-type]  # the class of the channel
+        except (AssertionError, ChannelUnavailable, TimeoutError):
+            broken.add(law.__name__)
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("kind", "law"),
+    [
+        (Drops, "messages_of_one_key_arrive_in_order"),
+        (Turns, "messages_of_one_key_arrive_in_order"),
+        (Mixes, "awkward_keys_are_carried_and_kept_apart"),
+        (Pretends, "a_courier_that_is_away_is_told_as_such_and_recovers"),
+        (SkipsAfterFailure, "a_courier_that_goes_away_in_between_costs_delay_alone"),
+        (Tells, "what_no_courier_carries_is_refused_by_name"),
+        (Tells, "a_message_that_is_too_large_is_refused_and_holds_up_nobody"),
+        (Shortens, "what_no_courier_carries_is_refused_by_name"),
+    ],
+)
+async def test_a_broken_channel_is_caught(kind: type[MemoryChannel], law: str) -> None:
+    assert law in await broken_laws(Broken, kind)
+
+
+async def test_a_courier_that_does_not_dedupe_is_caught_only_if_it_claims_to() -> None:
+    assert "a_repeated_id_is_stored_once" in await broken_laws(
+        Broken, MemoryChannel, duplicate_window_seconds=0
+    )
+    honest = {law.__name__ for law in channel_laws(ChannelCapabilities(dedupes=False))}
+    assert "a_repeated_id_is_stored_once" not in honest
+
+
+async def test_a_courier_that_forgets_names_and_selectors_is_caught() -> None:
+    assert {
+        "a_consumer_goes_on_where_its_name_left_off",
+        "a_selector_narrows_what_a_consumer_hears",
+    } <= await broken_laws(ForgetsNames, MemoryChannel)
+
+
+async def test_the_whole_courier_breaks_no_law() -> None:
+    assert await broken_laws(Broken, MemoryChannel) == set()

@@ -1,0 +1,174 @@
+"""Durable consumers over NATS, beyond the laws."""
+
+import asyncio
+import gc
+import time
+from typing import Any
+
+import nats
+import pytest
+
+from tillport.adapters.conformance.couriers import hear, message
+from tillport.adapters.conformance.proxy import TcpProxy
+from tillport.adapters.nats import Access, NatsChannel, NatsConsumer, StreamSettings
+from tillport.adapters.nats.consumer import ConsumerUnfit
+from tillport.adapters.nats.testing import NatsServer
+
+
+async def publish(server: NatsServer, *numbers: int) -> None:
+    async with NatsChannel(Access(servers=server.url)) as channel:
+        await channel.publish([message(number, key=f"pi_{number % 3}") for number in numbers])
+
+
+def consumer_of(server: NatsServer, name: str = "a", **options: Any) -> NatsConsumer:
+    return NatsConsumer(
+        Access(servers=server.url, connect_seconds=2), name=name, retry_seconds=0.05, **options
+    )
+
+
+async def test_a_lone_event_is_heard_at_once(nats_server: NatsServer) -> None:
+    await publish(nats_server, 0)
+    async with consumer_of(nats_server) as consumer, NatsChannel(Access(servers=nats_server.url)) as channel:
+        await hear(consumer, 1)
+        waiting = asyncio.ensure_future(consumer.next(seconds=10))
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        await channel.publish([message(1)])
+        assert await waiting is not None
+        assert time.monotonic() - began < 0.5
+
+
+async def test_a_consumer_may_come_before_the_stream_and_before_the_server(tmp_path: Any) -> None:
+    server = NatsServer(tmp_path)
+    async with consumer_of(server) as consumer:
+        waiting = asyncio.ensure_future(anext(consumer))
+        await asyncio.sleep(0.2)
+        with server:
+            await asyncio.sleep(0.2)
+            await publish(server, 1)
+            async with asyncio.timeout(10):
+                assert (await waiting).message.id == "evt_1"
+
+
+async def test_a_killed_server_is_outlived(nats_server: NatsServer) -> None:
+    await publish(nats_server, *range(10))
+    async with consumer_of(nats_server) as consumer:
+        heard = {one.id for one in await hear(consumer, 10)}
+        for number in range(10, 13):
+            nats_server.kill()
+            nats_server.start()
+            await publish(nats_server, number)
+            while f"evt_{number}" not in heard:
+                heard |= {one.id for one in await hear(consumer, 1)}
+
+
+async def test_a_network_that_swallows_everything_is_noticed(nats_server: NatsServer) -> None:
+    await publish(nats_server, 1)
+    async with TcpProxy(target_port=nats_server.port) as proxy:
+        access = Access(servers=f"nats://127.0.0.1:{proxy.port}", connect_seconds=1)
+        async with NatsConsumer(access, name="a", retry_seconds=0.05) as consumer:
+            await hear(consumer, 1)
+            proxy.black_hole()
+            waiting = asyncio.ensure_future(consumer.next(seconds=30))
+            await asyncio.sleep(7)
+            assert proxy.connections > 1, "after two and a half heartbeats the connection is given up"
+            await proxy.heal()
+            await publish(nats_server, 2)
+            found = await waiting
+            assert found is not None
+            assert found.message.id == "evt_2"
+
+
+async def test_what_this_process_acknowledged_is_not_handed_out_again(nats_server: NatsServer) -> None:
+    stream = StreamSettings(duplicate_window_seconds=0.2)
+    async with NatsChannel(Access(servers=nats_server.url), stream=stream) as channel:
+        await channel.publish([message(1)])
+        await asyncio.sleep(0.5)
+        await channel.publish([message(1), message(2)])
+    client = await nats.connect(nats_server.url)
+    assert (await client.jetstream().stream_info("STRIPE")).state.messages == 3
+    await client.close()
+    async with consumer_of(nats_server) as consumer:
+        assert [one.id for one in await hear(consumer, 2)] == ["evt_1", "evt_2"]
+
+
+async def test_keys_narrow_what_the_server_sends(nats_server: NatsServer) -> None:
+    await publish(nats_server, *range(9))
+    async with consumer_of(nats_server, keys=["pi_1", "pi_2"]) as consumer:
+        assert [one.id for one in await hear(consumer, 6)] == [f"evt_{n}" for n in (1, 2, 4, 5, 7, 8)]
+        assert await consumer.next(seconds=0.3) is None
+
+
+async def test_one_at_a_time_keeps_the_order_even_of_what_comes_again(nats_server: NatsServer) -> None:
+    await publish(nats_server, 0, 3, 6)
+    heard = []
+    async with consumer_of(nats_server, most_unacknowledged=1) as consumer:
+        while len(heard) < 3:
+            found = await consumer.next(seconds=10)
+            assert found is not None
+            if found.attempt == 1:
+                await found.nak()
+                continue
+            heard.append(found.message.id)
+            await found.ack()
+    assert heard == ["evt_0", "evt_3", "evt_6"]
+
+
+async def test_what_waits_its_turn_is_not_sent_again_while_a_slow_handler_works(
+    nats_server: NatsServer,
+) -> None:
+    await publish(nats_server, *range(8))
+    attempts = []
+    async with consumer_of(nats_server, ack_wait_seconds=1) as consumer:
+        while len(attempts) < 8:
+            found = await consumer.next(seconds=10)
+            assert found is not None
+            attempts.append(found.attempt)
+            await asyncio.sleep(0.3)
+            await found.ack()
+        assert await consumer.next(seconds=1.5) is None
+    assert attempts == [1] * 8
+
+
+async def test_a_name_that_is_taken_by_another_kind_of_consumer_is_told(nats_server: NatsServer) -> None:
+    await publish(nats_server, 1)
+    client = await nats.connect(nats_server.url)
+    await client.jetstream().add_consumer("STRIPE", durable_name="a", deliver_subject="elsewhere")
+    await client.close()
+    async with consumer_of(nats_server) as consumer:
+        with pytest.raises(ConsumerUnfit):
+            await consumer.next(seconds=5)
+
+
+async def test_a_deleted_consumer_is_made_again(nats_server: NatsServer) -> None:
+    await publish(nats_server, 1)
+    async with consumer_of(nats_server) as consumer:
+        await hear(consumer, 1)
+        waiting = asyncio.ensure_future(consumer.next(seconds=10))
+        await asyncio.sleep(0.1)
+        client = await nats.connect(nats_server.url)
+        await client.jetstream().delete_consumer("STRIPE", "a")
+        await client.close()
+        await publish(nats_server, 2)
+        found = await waiting
+        assert found is not None
+        assert found.message.id == "evt_2", "what this process has acknowledged it drops by itself"
+
+
+async def test_closing_leaves_nothing_behind(nats_server: NatsServer) -> None:
+    await publish(nats_server, 1)
+    before = asyncio.all_tasks()
+    consumer = consumer_of(nats_server)
+    await hear(consumer, 1)
+    await consumer.close()
+    await consumer.close()
+    assert await consumer.next(seconds=1) is None
+    await asyncio.sleep(0)
+    gc.collect()
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a.b", "a*", "ä"])
+def test_a_name_that_nats_does_not_take_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        NatsConsumer(Access(servers="nats://127.0.0.1:4222"), name=name)
