@@ -1,0 +1,67 @@
+"""The command line: help that helps, refusals that say what to do, exit codes that programs can rely on."""
+
+import time
+
+import pytest
+
+
+def test_help_names_every_command_and_is_quick(run) -> None:
+    began = time.perf_counter()
+    done = run("--help")
+    assert done.returncode == 0
+    for command in ("demo", "serve", "simulate", "events", "version"):
+        assert command in done.stdout
+    assert time.perf_counter() - began < 3  # 0.2 s on an idle machine; test_import_cost says why
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["demo", "--help"], ["serve", "--help"], ["simulate", "--help"], ["events", "--help"], ["version"]],
+)
+def test_every_command_explains_itself(run, words: list[str]) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout) > 60
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["charge"],
+        ["serve", "--prot", "1"],
+        ["serve", "--port", "x"],
+        ["events", "show"],
+        ["demo", "--break", "it"],
+    ],
+)
+def test_a_wrong_command_line_is_refused_with_2(run, words: list[str]) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert "Error" in done.stderr
+
+
+def test_serve_refuses_to_start_half_configured(run) -> None:
+    done = run("serve", currency="usd", stripe_secret_key="sk_test_abcdefgh")
+    assert done.returncode == 2
+    assert "TILLPORT_SIGNING_SECRETS" in done.stderr
+    assert "TILLPORT_SERVER_KEYS" in done.stderr
+    assert "sk_test" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_settings_file_that_is_not_there_is_told(run) -> None:
+    done = run("serve", "--config", "none.toml")
+    assert done.returncode == 2
+    assert "none.toml can't be read" in done.stderr
+
+
+def test_the_version_is_the_installed_ones(run) -> None:
+    assert run("--version").stdout.strip() in run("version").stdout
+
+
+def test_a_fault_that_does_not_exist_is_refused(run) -> None:
+    done = run("simulate", "--port", "0", "--fault", "earthquake")
+    assert done.returncode == 2
+    assert "unknown fault 'earthquake'" in done.stderr

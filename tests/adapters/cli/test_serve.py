@@ -1,0 +1,189 @@
+"""`tillport serve` as a process: it says where it is, answers, and ends in time with nothing lost."""
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+import pytest
+
+from tillport.adapters.cli.demo.http import Answer, Subscriber, call, call_json
+from tillport.simulator import Simulator, sign
+from tillport.simulator.server import Server
+
+APP_KEY, SERVER_KEY, SECRET = "app-key-of-a-web-page", "server-key-that-stays-home", "whsec_of_the_test"
+EVENT = {
+    "id": "evt_1",
+    "object": "event",
+    "type": "charge.succeeded",
+    "created": 1,
+    "livemode": False,
+    "data": {"object": {"id": "ch_1", "object": "charge", "payment_intent": "pi_1"}},
+}
+
+
+@attrs.define
+class Served:
+    process: "subprocess.Popen[str]"
+    log: Path
+    url: str = ""
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and self.process.poll() is None:
+            found = re.search(r"Tillport on (http://\S+)", self.log.read_text())
+            if found:
+                self.url = found[1]
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"not ready: {self.log.read_text()}")
+
+    def webhook(self, number: int = 1) -> Answer:
+        body = json.dumps({**EVENT, "id": f"evt_{number}"}).encode()
+        headers = {"Stripe-Signature": sign(body, SECRET, int(time.time()))}
+        return call("POST", f"{self.url}/webhooks/stripe", headers=headers, body=body)
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, float]:
+        """Stop it; return its exit code and how many seconds that took."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        return self.process.wait(30), time.monotonic() - began
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("TILLPORT_")}
+    return plain | {
+        "TILLPORT_STRIPE_SECRET_KEY": "sk_test_tillportsimulator",
+        "TILLPORT_STRIPE_ADDRESS": "http://127.0.0.1:9",
+        "TILLPORT_SIGNING_SECRETS": SECRET,
+        "TILLPORT_CURRENCY": "usd",
+        "TILLPORT_APP_KEYS": APP_KEY,
+        "TILLPORT_SERVER_KEYS": SERVER_KEY,
+        "TILLPORT_DATABASE_URL": f"sqlite:///{tmp_path / 'till.sqlite3'}",
+        "TILLPORT_PORT": "0",
+    }
+
+
+@pytest.fixture
+def served(environment: dict[str, str], tmp_path: Path) -> Iterator[Served]:
+    log = tmp_path / "serve.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tillport.adapters.cli", "serve"],
+            env=environment,
+            stdout=out,
+            stderr=out,
+            text=True,
+        )
+    one = Served(process, log)
+    try:
+        one.wait_until_ready()
+        yield one
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_in_time_though_somebody_listens(served: Served, number: int) -> None:
+    assert served.webhook().status == 200
+    listener = Subscriber(f"{served.url}/transactions/ch_1/events?", {"Authorization": f"Bearer {APP_KEY}"})
+    idle = socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2])))
+    assert listener.wait_for(lambda heard: heard.name == "charge.succeeded", seconds=10) is not None
+    code, seconds = served.stop(number)
+    listener.close()
+    idle.close()
+    assert code == 0
+    assert seconds < 2
+    assert "Traceback" not in served.log.read_text()
+
+
+def test_what_was_acknowledged_is_there_after_the_end(served: Served, tmp_path: Path) -> None:
+    acknowledged = sum(served.webhook(number).status == 200 for number in range(1, 21))
+    assert served.stop()[0] == 0
+    with closing(sqlite3.connect(tmp_path / "till.sqlite3")) as file:
+        assert file.execute('SELECT count(*) FROM "StripeEvents"').fetchone() == (acknowledged,) == (20,)
+
+
+def test_a_stripe_that_is_not_there_is_told_and_nothing_moved(served: Served) -> None:
+    answer = call_json(
+        "POST",
+        f"{served.url}/charges",
+        {"token": "tok_visa", "amount_minor": 1250},
+        headers={"Authorization": f"Bearer {APP_KEY}"},
+    )
+    assert answer.status in (502, 503)
+    assert "Traceback" not in served.log.read_text()
+
+
+def test_no_key_is_ever_logged(served: Served) -> None:
+    call_json(
+        "POST", f"{served.url}/APP/{APP_KEY}/services/Stripe/charge", {"token": "tok_visa", "amount": 1250}
+    )
+    served.stop()
+    logged = served.log.read_text()
+    for secret in (APP_KEY, SERVER_KEY, SECRET, "sk_test", "tok_visa"):
+        assert secret not in logged
+
+
+def test_a_port_that_is_taken_is_told(served: Served, environment: dict[str, str]) -> None:
+    port = served.url.rpartition(":")[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "tillport.adapters.cli", "serve", "--port", port],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"port {port}" in done.stderr
+    assert "--port" in done.stderr
+
+
+def test_a_charge_under_way_is_finished_before_the_end(environment: dict[str, str], tmp_path: Path) -> None:
+    with Server(Simulator(seed=1)) as stripe:
+        environment["TILLPORT_STRIPE_ADDRESS"] = stripe.url
+        log = tmp_path / "serve.log"
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tillport.adapters.cli", "serve"],
+                env=environment,
+                stdout=out,
+                stderr=out,
+                text=True,
+            )
+        served = Served(process, log)
+        try:
+            served.wait_until_ready()
+            slow = [{"kind": "slow", "path": "/v1/payment_intents", "seconds": 1.0}]
+            call_json("POST", f"{stripe.url}/_sim/script", slow)
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(1) as pool:
+                charging = pool.submit(
+                    call_json,
+                    "POST",
+                    f"{served.url}/charges",
+                    {"token": "tok_visa", "amount_minor": 1250},
+                    headers={"Authorization": f"Bearer {APP_KEY}"},
+                )
+                while not stripe.simulator.charges.list().data:
+                    time.sleep(0.01)
+                code, seconds = served.stop()
+                answer = charging.result(30)
+        finally:
+            process.kill()
+            process.wait()
+    assert (code, answer.status) == (0, 200)
+    assert seconds < 5

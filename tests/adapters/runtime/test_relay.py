@@ -1,0 +1,203 @@
+"""The relay under a clock moved by hand: nothing unsaid, one relay at a time, outages cost delay only."""
+
+import logging
+
+import attrs
+import pytest
+
+from tillport.adapters.conformance.samples import event
+from tillport.ports.event_log import LogUnavailable
+
+
+def told(world) -> list[str]:
+    return [message.id for message in world.channel.messages]
+
+
+async def test_what_is_recorded_is_published_in_order_at_once(world) -> None:
+    async with world.loop(world.relay()):
+        await world.settle()
+        await world.log.record([event(1), event(2)])
+        world.doorbell.ring()
+        await world.settle()
+        assert told(world) == ["evt_1", "evt_2"]
+
+
+async def test_a_lost_ring_costs_a_second(world) -> None:
+    async with world.loop(world.relay()):
+        await world.settle()
+        await world.log.record([event(1)])
+        await world.pass_time(1.1)
+        assert told(world) == ["evt_1"]
+
+
+async def test_a_long_backlog_is_published_without_a_rest(world) -> None:
+    await world.log.record([event(number) for number in range(1, 26)])
+    async with world.loop(world.relay(batch_size=10)):
+        await world.settle()
+        assert len(told(world)) == 25
+
+
+async def test_a_courier_that_is_away_costs_nothing_but_delay(
+    world, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    world.channel.available = False
+    await world.log.record([event(number) for number in range(1, 6)])
+    async with world.loop(world.relay()):
+        await world.pass_time(600, steps=600)
+        assert told(world) == []
+        assert len(caplog.records) == 1  # ten minutes away are one warning
+        world.channel.available = True
+        await world.pass_time(5)
+        assert told(world) == [f"evt_{number}" for number in range(1, 6)]
+
+
+async def test_a_batch_that_broke_in_the_middle_is_sent_again_whole(world) -> None:
+    world.channel.breaks_after = 2
+    await world.log.record([event(number) for number in range(1, 6)])
+    async with world.loop(world.relay()):
+        await world.pass_time(1)
+        assert told(world) == ["evt_1", "evt_2"]
+        world.channel.available = True
+        await world.pass_time(5)
+        assert told(world) == [f"evt_{number}" for number in range(1, 6)]
+
+
+async def test_one_of_two_relays_works_and_the_other_waits(world) -> None:
+    first, second = world.relay("one"), world.relay("two")
+    async with world.loop(first), world.loop(second):
+        for number in range(1, 31):
+            await world.log.record([event(number)])
+            world.doorbell.ring()
+            await world.pass_time(1)
+        assert (first.published, second.published) == (30, 0)
+
+
+async def test_a_dead_relay_is_replaced_in_seconds(world) -> None:
+    dead = world.relay("one", lease_seconds=9)
+    await dead.step()  # it took the lease, and is never heard of again
+    alive = world.relay("two", lease_seconds=9)
+    async with world.loop(alive):
+        await world.log.record([event(1)])
+        await world.pass_time(8)
+        assert told(world) == []
+        await world.pass_time(4.1)
+        assert told(world) == ["evt_1"]
+
+
+async def test_a_relay_that_ends_hands_over_at_once(world) -> None:
+    first, second = world.relay("one"), world.relay("two")
+    leaving = world.loop(first)
+    leaving.start()
+    await world.settle()
+    async with world.loop(second):
+        await leaving.stop()
+        await world.log.record([event(1)])
+        await world.pass_time(3.1)  # its next look
+        assert second.published == 1
+
+
+async def test_a_relay_that_slept_through_its_lease_stops_when_it_wakes(world) -> None:
+    sleeper, other = world.relay("one"), world.relay("two")
+    await sleeper.step()
+    world.clock.advance(100)
+    await other.step()
+    await world.log.record([event(1)])
+    await other.step()
+    await sleeper.step()
+    assert sleeper.position is None
+    assert (sleeper.published, other.published) == (0, 1)
+
+
+async def test_a_relay_replaced_in_the_middle_of_a_batch_does_not_move_the_cursor(world) -> None:
+    sleeper, other = world.relay("one"), world.relay("two")
+    await sleeper.step()
+
+    @attrs.define
+    class Stolen:
+        """A log that is slow: while it is read, another process takes the lease."""
+
+        async def read(self, **arguments: object):
+            world.clock.advance(100)
+            await other.step()
+            return await world.log.read(**arguments)
+
+    await world.log.record([event(1)])
+    sleeper.log = Stolen()
+    await sleeper.step()
+    assert sleeper.position is None
+    assert (await world.cursors.positions())["relay"] == 1
+    assert other.position == 1
+
+
+async def test_after_a_restart_it_goes_on_where_it_was(world) -> None:
+    await world.log.record([event(1)])
+    async with world.loop(world.relay("one")):
+        await world.settle()
+    await world.log.record([event(2)])
+    again = world.relay("two")
+    async with world.loop(again):
+        await world.settle()
+    assert again.published == 1
+    assert told(world) == ["evt_1", "evt_2"]
+
+
+async def test_what_the_channel_will_never_take_is_told_and_stops_nobody(
+    world, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.log.record([event(1), event(2, type="two\nlines"), event(3)])
+    await world.relay().step()
+    assert told(world) == ["evt_1", "evt_3"]
+    assert "evt_2" in caplog.text
+
+
+async def test_a_clock_that_is_set_back_does_not_let_the_lease_lapse(world) -> None:
+    relay = world.relay("one", lease_seconds=9)
+    await relay.step()
+    world.clock.advance(-3600)
+    await relay.step()
+    assert await world.cursors.claim("relay", owner="two", now=world.clock.now() + 5, until=0) is None
+
+
+async def test_an_idle_relay_looks_once_a_second_and_writes_a_lease_in_three(world) -> None:
+    reads = claims = 0
+
+    @attrs.define
+    class Counting:
+        async def read(self, **arguments: object):
+            nonlocal reads
+            reads += 1
+            return await world.log.read(**arguments)
+
+        async def claim(self, *arguments: object, **named: object):
+            nonlocal claims
+            claims += 1
+            return await world.cursors.claim(*arguments, **named)
+
+        async def release(self, *arguments: object, **named: object):
+            await world.cursors.release(*arguments, **named)
+
+    relay = world.relay()
+    relay.log = relay.cursors = Counting()
+    async with world.loop(relay):
+        await world.pass_time(300, steps=600)
+    assert reads <= 305
+    assert claims <= 102
+
+
+async def test_a_log_that_is_away_is_waited_for(world) -> None:
+    world.log.available = False
+    relay = world.relay()
+    loop = world.loop(relay)
+    await loop.step()
+    assert "log_unavailable" in loop.state.last_failure
+    world.log.available = True
+    await world.log.record([event(1)])
+    await loop.step()
+    assert relay.published == 1
+
+
+async def test_the_relay_raises_what_the_loop_survives(world) -> None:
+    world.cursors.available = False
+    with pytest.raises(LogUnavailable):
+        await world.relay().step()
