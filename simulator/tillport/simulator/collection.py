@@ -6,7 +6,8 @@ before it: ids know their position, `created` is searched by bisection, and a fi
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import merge
 from typing import Any, Generic, TypeVar
 
 from tillport.simulator.errors import ApiError, invalid, missing_object
@@ -37,12 +38,13 @@ class Collection(Generic[T]):
         self._positions: dict[str, int] = {}
         self._indexes: dict[str, dict[Any, array[int]]] = {name: {} for name in indexed}
 
-    def add(self, item: T) -> T:
+    def add(self, item: T, created: int | None = None) -> T:
+        """Append an object; `created` is for kinds whose wire form does not carry it."""
         row: Any = item
         position = len(self._rows)
         self._positions[row.id] = position
         self._rows.append(item)
-        self._created.append(row.created)
+        self._created.append(row.created if created is None else created)
         self.count += 1
         for name, index in self._indexes.items():
             self._index(index, getattr(row, name), position)
@@ -86,6 +88,13 @@ class Collection(Generic[T]):
             raise missing_object(self.kind, object_id[:255], param, status=status)
         return found
 
+    def created_of(self, object_id: str) -> int:
+        return self._created[self._positions[object_id]]
+
+    def since(self, position: int) -> list[T]:
+        """Return what was added from a position on, oldest first; for kinds whose objects are never removed."""
+        return [row for row in self._rows[position:] if row is not None]
+
     def remove(self, object_id: str) -> None:
         self._rows[self._positions.pop(object_id)] = None
         self.count -= 1
@@ -102,9 +111,15 @@ class Collection(Generic[T]):
         params: dict[str, Any],
         *,
         where: dict[str, Any] | None = None,
+        among: tuple[str, Sequence[Any]] | None = None,
+        ids: Iterable[str] | None = None,
         accept: Callable[[T], bool] | None = None,
     ) -> Page[T]:
-        """Return one page, newest first; `where` names indexed fields, `accept` judges the rest."""
+        """Return one page, newest first.
+
+        `where` names indexed fields and their values; `among` one indexed field and the values it may have; `ids` the
+        only objects that can be meant. `accept` judges the rest, one object at a time.
+        """
         limit = params.get("limit", 10)
         after, before = params.get("starting_after"), params.get("ending_before")
         if after and before:
@@ -119,13 +134,26 @@ class Collection(Generic[T]):
             low = max(low, self._cursor(before, "ending_before") + 1)
         wanted = {k: v for k, v in (where or {}).items() if v is not None}
         positions: Sequence[int]
-        if wanted:
+        merged: Iterable[int] | None = None
+        if ids is not None:
+            known = sorted(at for at in (self._positions.get(i) for i in ids) if at is not None)
+            positions = known[bisect_left(known, low) : bisect_left(known, high)]
+        elif among is not None:
+            name, values = among
+            parts = [self._indexes[name].get(value, array("q")) for value in dict.fromkeys(values)]
+            slices = [part[bisect_left(part, low) : bisect_left(part, high)] for part in parts]
+            positions = ()
+            merged = merge(*slices) if before else merge(*map(reversed, slices), reverse=True)
+        elif wanted:
             indexes = [self._indexes[name].get(value, array("q")) for name, value in wanted.items()]
             shortest = min(indexes, key=len)
             positions = shortest[bisect_left(shortest, low) : bisect_left(shortest, high)]
         else:
             positions = range(low, high)
-        walk = iter(positions) if before else reversed(positions)
+        if merged is not None:
+            walk = iter(merged)
+        else:
+            walk = iter(positions) if before else reversed(positions)
         found: list[T] = []
         for position in walk:
             row: Any = self._rows[position]

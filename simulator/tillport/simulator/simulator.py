@@ -59,8 +59,8 @@ class Operations:
 def _operations() -> dict[str, dict[str, Route]]:
     found: dict[str, dict[str, Route]] = {}
     for route in ROUTES:
-        resource = route.path.split("/")[2]
-        name = route.handler.__name__.rstrip("_").removeprefix(f"{resource}_")
+        resource = route.resource or route.path.split("/")[2]
+        name = route.name or route.handler.__name__.rstrip("_").removeprefix(f"{resource}_")
         found.setdefault(resource, {})[name] = route
     return found
 

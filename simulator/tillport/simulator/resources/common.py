@@ -23,6 +23,7 @@ class Route(msgspec.Struct, frozen=True):
     """One line of a resource's table.
 
     `path` has `{names}` for ids; the handler is called with (account, call, params, *ids) and returns the object.
+    `resource` and `name` say where the object face shows it, where the path and the handler's name do not.
     """
 
     method: str
@@ -30,6 +31,8 @@ class Route(msgspec.Struct, frozen=True):
     handler: Callable[..., Any]
     spec: Spec = NOTHING
     publishable: bool = False
+    resource: str | None = None
+    name: str | None = None
 
 
 class List(msgspec.Struct, kw_only=True):
