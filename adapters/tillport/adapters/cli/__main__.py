@@ -1,6 +1,6 @@
 """`python -m tillport.adapters.cli` is `tillport`."""
 
-from tillport.adapters.cli.app import main
+from tillport.adapters.cli import main
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from tillport.adapters.runtime.group_commit import GroupCommit
 
 from tillport.adapters.compose.secret import Secret
 from tillport.adapters.compose.settings import Settings, SettingsRefused
@@ -22,6 +21,7 @@ from tillport.adapters.memory.access import StaticKeyRing
 from tillport.adapters.memory.channel import MemoryChannel
 from tillport.adapters.memory.policy import MaximumAmount
 from tillport.adapters.runtime import Loop, RelayWork, ResolverWork, SystemClock
+from tillport.adapters.runtime.group_commit import GroupCommit
 from tillport.domain.charge import DEFAULT_TRY_SECONDS, Charging
 from tillport.domain.till import Till
 from tillport.domain.verify import Verifier
@@ -106,7 +106,7 @@ async def open_service(
                 ledger=stores.ledger,
                 policy=policy or MaximumAmount(dict(settings.amount_minor_max)),
                 clock=clock,
-                try_seconds=max(DEFAULT_TRY_SECONDS, 1.5 * getattr(gateway, "longest_call_seconds", 0.0)),
+                try_seconds=1.5 * getattr(gateway, "longest_call_seconds", DEFAULT_TRY_SECONDS / 1.5),
             ),
             verifier=Verifier(
                 [secret.reveal() for secret in settings.signing_secrets], livemode=gateway.livemode
