@@ -1,0 +1,170 @@
+"""kill -9 of the service, around the call to Stripe and in the middle of a stream of webhooks.
+
+Real processes, a real SQLite file, the simulator on a real port. Nothing acknowledged is lost, nothing is charged twice,
+whatever is recorded is told. What this does not prove: a power cut, or a disk that lies about fsync.
+"""
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wreck.checker import Books, problems, read_sqlite, story
+from wreck.service import ServiceProcess
+from wreck.shoppers import CARDS, Purchase, Shopper
+
+from tillport.simulator import Fault, Faults, Simulator
+from tillport.simulator.server import Server
+
+RETRIES = (0.2, 0.4, 0.8, *([1.0] * 120))
+BAD_DAY = Faults(
+    duplicate=0.2, delay=0.1, reorder=0.2, drop=0.05, answer_lost=0.05, reset_before=0.03, error_before=0.03,
+    slow=0.2, slow_seconds=0.15, delay_seconds=0.5, reorder_seconds=0.2, shuffle=True,
+)  # fmt: skip
+
+
+class Wreck:
+    """A service on a disk, a Stripe that has a bad day, and a record of every delivery that was acknowledged."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.simulator = Simulator(seed=seed, retry_seconds=RETRIES, settle_seconds=0.3, faults=BAD_DAY)
+        self.acknowledged: list[str] = []
+        settle = self.simulator.account.deliveries.settle
+
+        def remember(attempt: Any, status: int | None) -> None:
+            if status is not None and 200 <= status < 300:
+                self.acknowledged.append(attempt.event_id)
+            settle(attempt, status)
+
+        self.simulator.account.deliveries.settle = remember  # type: ignore[method-assign] # a listener, no change
+        self.server = Server(self.simulator)
+        self.database = folder / "till.sqlite3"
+        self.folder = folder
+        self.random = random.Random(seed)
+        self.service: ServiceProcess
+
+    def open(self) -> None:
+        self.server.start()
+        endpoint = self.simulator.webhook_endpoints.create(
+            url="http://127.0.0.1:1/hook", enabled_events=["*"]
+        )
+        self.service = ServiceProcess(
+            stripe=self.server.url,
+            signing_secret=endpoint.secret,
+            database_url=f"sqlite:///{self.database}",
+            log=self.folder / "service.log",
+        )
+        self.simulator.webhook_endpoints.update(
+            endpoint.id, url=f"http://127.0.0.1:{self.service.port}/webhooks/stripe"
+        )
+        self.service.start()
+
+    def close(self) -> None:
+        self.service.stop()
+        self.server.stop()
+
+    def shop(self, seconds: float, *, shoppers: int, pause: tuple[float, float]) -> list[Purchase]:
+        """Let people shop while the service is killed again and again; then let everything come to rest."""
+        people = [
+            Shopper(f"shopper{n}", self.simulator, lambda: self.service.port, seed=n) for n in range(shoppers)
+        ]
+        for person in people:
+            person.start()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(self.random.uniform(*pause))
+            self.service.kill()
+            self.service.start()
+        for person in people:
+            person.enough()
+        for person in people:
+            person.join(120)
+            assert not person.is_alive(), "a shopper is still waiting for an answer"
+            assert person.failure is None
+        self.rest()
+        return [purchase for person in people for purchase in person.purchases]
+
+    def rest(self) -> Books:
+        """End the bad day and wait until Stripe has nothing left to say and the service nothing left to do."""
+        self.simulator.set_faults(Faults())
+        self.simulator.account.faults.script.clear()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            books = read_sqlite(self.database)
+            last = max((position for position, _, _ in books.rows), default=0)
+            unsettled = books.attempts["started"] + books.attempts["unknown"]
+            if self.simulator.next_due() is None and not unsettled and books.relayed >= last:
+                break
+            time.sleep(0.2)
+        return read_sqlite(self.database)
+
+
+@pytest.fixture
+def wreck(tmp_path: Path) -> Any:
+    wreck = Wreck(tmp_path, seed=11)
+    wreck.open()
+    yield wreck
+    wreck.close()
+
+
+def judge(wreck: Wreck, purchases: list[Purchase]) -> None:
+    books = read_sqlite(wreck.database)
+    print(story(purchases, books, wreck.service.kills))
+    assert purchases
+    assert problems(wreck.simulator, wreck.acknowledged, purchases, books) == []
+
+
+def test_a_service_killed_again_and_again_loses_and_doubles_nothing(wreck: Wreck) -> None:
+    purchases = wreck.shop(6, shoppers=4, pause=(0.1, 0.8))
+    assert wreck.service.kills >= 2
+    judge(wreck, purchases)
+
+
+@pytest.mark.campaign(seconds=1800)
+def test_a_long_campaign_of_kills(wreck: Wreck, campaign_seconds: float) -> None:
+    purchases = wreck.shop(campaign_seconds, shoppers=6, pause=(0.05, 1.0))
+    judge(wreck, purchases)
+
+
+@pytest.mark.parametrize("delay_seconds", [0.0, 0.05, 0.15])
+def test_a_charge_whose_service_dies_around_the_call_is_neither_doubled_nor_forgotten(
+    wreck: Wreck, delay_seconds: float
+) -> None:
+    wreck.simulator.set_faults(Faults())
+    wreck.simulator.script(Fault(kind="slow", method="POST", path="/v1/payment_intents", seconds=0.1))
+    person = Shopper("only", wreck.simulator, lambda: wreck.service.port, seed=5, cards=CARDS[:1])
+    person.start()
+    person.enough()  # after the first purchase
+    time.sleep(0.05 + delay_seconds)
+    wreck.service.kill()
+    wreck.service.start()
+    person.join(60)
+    wreck.rest()
+    judge(wreck, person.purchases)
+
+
+def test_the_checker_finds_what_is_wrong(wreck: Wreck) -> None:
+    """The negative control: the same books with a row torn out, a charge doubled, an answer changed."""
+    wreck.simulator.set_faults(Faults())
+    purchases = wreck.shop(0, shoppers=1, pause=(0, 0)) or wreck.shop(0.1, shoppers=1, pause=(0, 0))
+    books = read_sqlite(wreck.database)
+    assert problems(wreck.simulator, wreck.acknowledged, purchases, books) == []
+    torn = Books(rows=books.rows[1:], attempts=books.attempts, relayed=books.relayed)
+    assert any(
+        "not in the log" in line for line in problems(wreck.simulator, wreck.acknowledged, purchases, torn)
+    )
+    doubled = Books(rows=[*books.rows, books.rows[0]], attempts=books.attempts, relayed=books.relayed)
+    assert any(
+        "2 times" in line for line in problems(wreck.simulator, wreck.acknowledged, purchases, doubled)
+    )
+    lagging = Books(rows=books.rows, attempts=books.attempts, relayed=0)
+    assert any(
+        "the relay stands" in line
+        for line in problems(wreck.simulator, wreck.acknowledged, purchases, lagging)
+    )
+    wreck.simulator.payment_intents.create(
+        amount=purchases[0].amount_minor, currency="usd", payment_method="pm_card_visa", confirm=True,
+        metadata={"purchase": purchases[0].number},
+    )  # fmt: skip
+    assert any("charged" in line for line in problems(wreck.simulator, wreck.acknowledged, purchases, books))

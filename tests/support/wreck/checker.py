@@ -1,0 +1,120 @@
+"""The checker: reads the books that are left after the wreck, and knows only the promises."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from tillport.simulator import Simulator
+from wreck.shoppers import Purchase
+
+
+@attrs.frozen(kw_only=True)
+class Books:
+    """What is on the service's disk: rows of the log in order, attempts, and how far the relay has come."""
+
+    rows: Sequence[tuple[int, str, str]]
+    """Position, event id, payment key."""
+    attempts: Counter[str]
+    """How many attempts are in which state."""
+    relayed: int
+
+
+def read_sqlite(path: Path) -> Books:
+    """Read the books from a SQLite file, without the product's own code."""
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute(
+            'SELECT seq, event_id, payment_key FROM "StripeEvents" ORDER BY seq'
+        ).fetchall()
+        attempts = Counter(state for (state,) in connection.execute("SELECT state FROM tillport_attempts"))
+        relayed = connection.execute("SELECT position FROM tillport_cursors WHERE name = 'relay'").fetchone()
+    connection.close()
+    return Books(rows=rows, attempts=attempts, relayed=relayed[0] if relayed else 0)
+
+
+def all_of(operations: Any) -> list[Any]:
+    """Return everything that the simulator lists."""
+    found: list[Any] = []
+    page = operations.list(limit=100)
+    while page.has_more:
+        found += page.data
+        page = operations.list(limit=100, starting_after=found[-1].id)
+    return found + list(page.data)
+
+
+def problems(
+    simulator: Simulator,
+    acknowledged: Sequence[str],
+    purchases: Sequence[Purchase],
+    books: Books,
+    told: Sequence[tuple[str, str]] | None = None,
+) -> list[str]:
+    """Return every broken promise as a sentence; an empty list is what we want.
+
+    `acknowledged` are ids of events whose delivery was answered 2xx; `told` are (event id, payment key) in the order
+    in which the courier holds them.
+    """
+    found: list[str] = []
+    charged: dict[str, list[Any]] = {}
+    for charge in all_of(simulator.charges):
+        if charge.status == "succeeded":
+            charged.setdefault(charge.metadata["purchase"], []).append(charge)
+    for purchase in purchases:
+        mine = charged.pop(purchase.number, [])
+        outcome = purchase.outcome
+        if len(mine) > 1:
+            found.append(f"{purchase.number} was charged {len(mine)} times")
+        if outcome is None:
+            found.append(f"{purchase.number} was never told what became of it: {purchase.answers[-1:]}")
+        elif outcome[0] == 200 and [charge.id for charge in mine] != [outcome[1]["id"]]:
+            found.append(f"{purchase.number} was told of {outcome[1]['id']}, and Stripe has {mine}")
+        elif outcome[0] == 402 and mine:
+            found.append(f"{purchase.number} was told of a decline, and was charged")
+        if any(charge.amount != purchase.amount_minor for charge in mine):
+            found.append(f"{purchase.number} was charged another amount")
+    found += [f"{number} was charged, and nobody asked for it" for number in charged]
+    open_attempts = {
+        state: count for state, count in books.attempts.items() if state in ("started", "unknown")
+    }
+    if open_attempts:
+        found.append(f"attempts were forgotten: {open_attempts}")
+
+    rows = Counter(event_id for _, event_id, _ in books.rows)
+    found += [f"{event_id} is in the log {count} times" for event_id, count in rows.items() if count > 1]
+    found += [
+        f"{event_id} was acknowledged and is not in the log" for event_id in set(acknowledged) - set(rows)
+    ]
+    events = {event.id for event in all_of(simulator.events)}
+    found += [f"{event_id} never reached the log" for event_id in events - set(rows)]
+    found += [f"{event_id} is in the log and not Stripe's" for event_id in set(rows) - events]
+    last = max((position for position, _, _ in books.rows), default=0)
+    if books.relayed < last:
+        found.append(f"the relay stands at {books.relayed}, the log at {last}")
+    if told is not None:
+        found += _untold(books, told)
+    return found
+
+
+def _untold(books: Books, told: Sequence[tuple[str, str]]) -> list[str]:
+    place = {event_id: position for position, event_id, _ in books.rows}
+    first_time = dict(reversed([(event_id, key) for event_id, key in reversed(told)]))
+    found = [f"{event_id} was recorded and never published" for event_id in place.keys() - first_time.keys()]
+    latest: dict[str, int] = {}
+    for event_id, key in dict(told).items():
+        if place.get(event_id, 0) < latest.get(key, 0):
+            found.append(f"{event_id} was published out of order")
+        latest[key] = place.get(event_id, 0)
+    return found
+
+
+def story(purchases: Sequence[Purchase], books: Books, kills: int) -> str:
+    """Say in a line what happened, for people who read the campaign's output."""
+    again = sum(purchase.asked > 1 for purchase in purchases)
+    return json.dumps(
+        {"kills": kills, "purchases": len(purchases), "asked again": again, "events": len(books.rows),
+         "attempts": dict(books.attempts)}
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+"""One service process that is started, asked, and killed."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+APP_KEY = "app-key-of-the-wreck"
+SERVER_KEY = "server-key-of-the-wreck"
+_START_SECONDS = 30.0
+
+
+class ServiceProcess:
+    """A `tillport` service on a port that it keeps over restarts. `kill` is SIGKILL."""
+
+    def __init__(
+        self,
+        *,
+        stripe: str,
+        signing_secret: str,
+        database_url: str,
+        log: Path,
+        messaging_url: str = "memory:",
+    ) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.kills = 0
+        self._log = log
+        self._environment: Mapping[str, str] = {
+            **os.environ,
+            "TILLPORT_STRIPE_SECRET_KEY": "sk_test_tillportsimulator",
+            "TILLPORT_STRIPE_ADDRESS": stripe,
+            "TILLPORT_SIGNING_SECRETS": signing_secret,
+            "TILLPORT_CURRENCY": "usd",
+            "TILLPORT_APP_KEYS": APP_KEY,
+            "TILLPORT_SERVER_KEYS": SERVER_KEY,
+            "TILLPORT_DATABASE_URL": database_url,
+            "TILLPORT_MESSAGING_URL": messaging_url,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and return once it answers."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("serve.py")), str(self.port)],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"the service did not start:\n{self._log.read_text(errors='replace')[-3000:]}"
+                )
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+            self.kills += 1
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
