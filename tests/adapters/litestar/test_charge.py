@@ -234,6 +234,18 @@ async def test_a_malformed_idempotency_key_is_400(world, client, key):
     assert world.gateway.calls == 0
 
 
+async def test_two_idempotency_keys_are_400(world, client):
+    headers = [*APP.items(), ("Idempotency-Key", "a"), ("Idempotency-Key", "a")]
+    error_of(await client.post("/charges", json=GOOD, headers=headers), 400)
+    assert world.gateway.calls == 0
+
+
+@pytest.mark.parametrize("attempt", ["%00", "a%00b", "%C3%A9", "x" * 300, "%0A"])
+async def test_what_can_be_no_attempt_is_404_and_no_ledger_is_asked(world, client, attempt):
+    world.ledger.available = False
+    error_of(await client.get(f"/charges/{attempt}", headers=APP), 404)
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -230,6 +230,9 @@ def test_what_retention_took_is_told_as_reset(world, port, tell, serving, make_r
         ("/events/stream?selector=id%3D%27ch_1%27%20OR%201%3D1", "app", 400),
         ("/events/stream?selector=", "app", 400),
         ("/events/stream?selector=nonsense", "server", 400),
+        ("/events/stream?selector=id%20%3D%20%27ch_%00%27", "server", 400),
+        ("/transactions/ch_%00/events", "app", 404),
+        ("/transactions/%0A/events", "app", 404),
         ("/events/stream?selector=colour%20%3D%20%27red%27", "server", 400),
     ],
 )

@@ -4,12 +4,13 @@ from urllib.parse import parse_qsl
 
 from litestar.types import HTTPScope
 
-from tillport.adapters.litestar.errors import BadRequest, Unauthorized
+from tillport.adapters.litestar.errors import BadRequest, NotFound, Unauthorized
 from tillport.domain import Forbidden
 from tillport.ports.access import Caller, CallerKind, KeyRing
 
 _REMEDY = "Send it as Authorization: Bearer <key>."
 _QUERY_FIELDS_MAX = 20
+_ID_CHARACTERS_MAX = 255
 
 
 def header(scope: HTTPScope, name: bytes) -> str | None:
@@ -19,6 +20,13 @@ def header(scope: HTTPScope, name: bytes) -> str | None:
         if key == name:
             found = value if found is None else found + b"," + value
     return None if found is None else found.decode("latin-1")
+
+
+def single_header(scope: HTTPScope, name: bytes) -> str | None:
+    """Return a header's value, None if it is absent. Raises `BadRequest` if it comes more than once."""
+    if sum(key == name for key, _ in scope["headers"]) > 1:
+        raise BadRequest(f"The header {name.decode()} comes more than once.", remedy="Send it once.")
+    return header(scope, name)
 
 
 def query(scope: HTTPScope) -> dict[str, str]:
@@ -64,6 +72,13 @@ def caller_of(scope: HTTPScope, keys: KeyRing, *, in_query: bool = False) -> Cal
             "A server key does not belong into a URL.", remedy=f"{_REMEDY} Then replace the key."
         )
     return caller
+
+
+def plain_id(text: str) -> str:
+    """Return an id from a URL. Raises `NotFound` for what can't be one: no store is asked about such."""
+    if not (0 < len(text) <= _ID_CHARACTERS_MAX and text.isascii() and text.isprintable()):
+        raise NotFound("That is no id.", remedy="Ids are up to 255 printable ASCII characters, such as ch_….")
+    return text
 
 
 def server_only(caller: Caller) -> None:

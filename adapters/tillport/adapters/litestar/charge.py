@@ -6,7 +6,7 @@ import msgspec
 from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
-from tillport.adapters.litestar.access import caller_of
+from tillport.adapters.litestar.access import caller_of, plain_id
 from tillport.adapters.litestar.body import read_body
 from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.errors import NotFound, problem_of_failure
@@ -32,7 +32,7 @@ def charge_handlers(door: Door) -> list[HTTPRouteHandler]:
     async def charge_status(request: AnyRequest) -> Response[bytes]:
         """Tell what is known of an attempt, to the key that made it."""
         caller = caller_of(request.scope, door.keys)
-        answer = await door.till.charge_status(request.path_params["attempt"], caller=caller)
+        answer = await door.till.charge_status(plain_id(request.path_params["attempt"]), caller=caller)
         if answer is None:
             raise NotFound(
                 "This API key made no such attempt.",

@@ -124,6 +124,17 @@ OUTCOME_STATUS: Mapping[str, int] = {
 """The status of each `Failure.code` that a charge may end with."""
 
 
+_REMEDY: Mapping[int, str] = {
+    400: "Correct the request and send it again.",
+    402: "Ask for another card and send its new token.",
+    403: "Ask for something else, or with another key.",
+    409: "Send the first request again as it was, or a new one with a new key and a new token.",
+    503: "Send the same request again in a while.",
+    504: "Send this very request again, or ask for its status. Do not pay again with another token or key.",
+}
+"""What to do where whoever raised the error did not say."""
+
+
 class _Facts(msgspec.Struct, kw_only=True, omit_defaults=True):
     code: str
     message: str
@@ -187,7 +198,7 @@ def problem_of_failure(failure: Failure, *, attempt: str | None) -> Problem:
     facts = _Facts(
         code=failure.code,
         message=failure.message,
-        remedy=failure.remedy,
+        remedy=failure.remedy or _REMEDY[status],
         param=failure.param,
         reason=failure.reason,
         decline_code=failure.decline_code,
@@ -220,7 +231,12 @@ def _known(error: TillportError, status: int) -> Problem:
         param = "currency"
     return Problem(
         status=status,
-        facts=_Facts(code=error.code, message=error.message, remedy=error.remedy, param=param),
+        facts=_Facts(
+            code=error.code,
+            message=error.message,
+            remedy=error.remedy or _REMEDY.get(status, ""),
+            param=param,
+        ),
         headers=headers,
     )
 

@@ -1,27 +1,24 @@
 """What the one who charges is answered, at the native route and at the seed's alike."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar import Request, Response
 
-from tillport.adapters.litestar.access import header
+from tillport.adapters.litestar.access import single_header
 from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.errors import problem_of_failure
 from tillport.ports.access import Caller
 from tillport.ports.payments import ChargeOrder
 
 AnyRequest = Request[Any, Any, Any]
-Handler = Callable[[AnyRequest], Awaitable[Response[bytes]]]
 
 
 async def make_charge(
     door: Door, request: AnyRequest, order: ChargeOrder, *, caller: Caller, backendless: bool
 ) -> Response[bytes]:
     """Charge, and answer with Stripe's object as Stripe gave it, or with why there is none."""
-    answer = await door.unfinished.finish(
-        door.till.charge(order, caller=caller, idempotency_key=header(request.scope, b"idempotency-key"))
-    )
+    key = single_header(request.scope, b"idempotency-key")
+    answer = await door.unfinished.finish(door.till.charge(order, caller=caller, idempotency_key=key))
     headers = {
         "Cache-Control": "no-store",
         "Tillport-Attempt": answer.attempt_key,

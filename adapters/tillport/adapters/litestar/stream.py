@@ -19,7 +19,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from tillport.adapters.litestar.access import caller_of, header, query
+from tillport.adapters.litestar.access import caller_of, header, plain_id, query
 from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.errors import BadRequest, log_failure
 from tillport.adapters.litestar.replies import AnyRequest
@@ -27,7 +27,7 @@ from tillport.domain import Reset, may_hear, parse_selector, projection, sees_ra
 from tillport.domain.notify import Heard
 from tillport.ports.access import Caller
 from tillport.ports.event_log import Event, LogUnavailable, RecordedEvent
-from tillport.ports.selector import Compare, Selector
+from tillport.ports.selector import Compare, InvalidSelector, Selector
 
 RECONNECT_MILLISECONDS = 1000
 LOG_RETRY_SECONDS = 1.0
@@ -47,7 +47,7 @@ def stream_handlers(door: Door) -> list[HTTPRouteHandler]:
         """Stream what happens to one transaction: `ch_…`, `pi_…`, whatever names it."""
         caller = caller_of(request.scope, door.keys, in_query=True)
         return await _stream(
-            door, request.scope, caller, Compare("id", "=", request.path_params["transaction_id"])
+            door, request.scope, caller, Compare("id", "=", plain_id(request.path_params["transaction_id"]))
         )
 
     @get("/events/stream", include_in_schema=False)
@@ -62,7 +62,11 @@ def stream_handlers(door: Door) -> list[HTTPRouteHandler]:
 def selector_of(scope: HTTPScope) -> Selector | None:
     """Return the query's selector, None if it has none. Raises `InvalidSelector`."""
     text = query(scope).get("selector")
-    return None if text is None else parse_selector(text)
+    if text is None:
+        return None
+    if not text.isprintable():  # PostgreSQL, for one, has no place for NUL
+        raise InvalidSelector("The selector holds control characters.", remedy="Write it as id = 'ch_…'.")
+    return parse_selector(text)
 
 
 def position_of(text: str | None, *, name: str) -> int:
