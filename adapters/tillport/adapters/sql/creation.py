@@ -22,11 +22,21 @@ _IS_CREATED: Final = f"SELECT 1 FROM sqlite_master WHERE name = '{VERSION_TABLE}
 
 @cache
 def ddl(dialect: str) -> tuple[str, ...]:
-    """Return the statements that create every table and index of a dialect in an empty database.
+    """Return the statements that make a complete Tillport database of an empty one, its version noted.
 
     >>> sum(statement.startswith('CREATE TABLE "StripeEvents"') for statement in ddl("sqlite"))
     1
     """
+    key = f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num)"  # as Alembic makes it
+    return (
+        *tables_ddl(dialect),
+        f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, {key})",
+        f"INSERT INTO {VERSION_TABLE} (version_num) VALUES ('{REVISION}')",  # noqa: S608 - two constants
+    )
+
+
+def tables_ddl(dialect: str) -> tuple[str, ...]:
+    """Return the statements that create every table and index of a dialect in an empty database."""
     statements: list[str] = []
 
     def note(statement: Any, *_args: Any, **_kwargs: Any) -> None:
@@ -47,7 +57,8 @@ def create_sqlite(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             if connection.execute(_IS_CREATED).fetchone() is None:
-                _create(connection)
+                for statement in ddl("sqlite"):
+                    connection.execute(statement)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -58,10 +69,3 @@ def create_sqlite(connection: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError(
             f"the file's tables are of version {revision}, this Tillport needs {REVISION}: run `tillport db upgrade`"
         )
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    for statement in ddl("sqlite"):
-        connection.execute(statement)
-    connection.execute(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
-    connection.execute(f"INSERT INTO {VERSION_TABLE} VALUES (?)", (REVISION,))  # noqa: S608 - a constant

@@ -115,7 +115,7 @@ log_state: Final = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
-    comment="head: the newest position (PostgreSQL); horizon: the newest position that retention took away",
+    comment="horizon: the newest position that retention took away",
     sqlite_with_rowid=False,
 )
 
@@ -164,11 +164,11 @@ Index(
 Index("ix_tillport_attempts_charge_id", attempts.c.charge_id)
 Index("ix_tillport_attempts_payment_intent_id", attempts.c.payment_intent_id)
 
-# One row each, there from the start: a writer locks them, so they must exist.
-_FIRST_ROWS: Final = DDL(  # type: ignore[no-untyped-call] # SQLAlchemy's own gap
-    "INSERT INTO tillport_log_state (name, value) VALUES ('head', 0), ('horizon', 0)"
+# There from the start, so that whoever moves it need not ask whether it exists.
+_HORIZON: Final = DDL(  # type: ignore[no-untyped-call] # SQLAlchemy's own gap
+    "INSERT INTO tillport_log_state (name, value) VALUES ('horizon', 0)"
 )
-event.listen(log_state, "after_create", _FIRST_ROWS)
+event.listen(log_state, "after_create", _HORIZON)
 
 
 def tables_for(dialect: str) -> list[Table]:

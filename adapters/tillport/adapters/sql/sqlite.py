@@ -20,6 +20,7 @@ from tillport.adapters.sql.rows import attempt_of, attempt_row, outcome_row, rec
 from tillport.adapters.sql.schema import events as events_table
 from tillport.adapters.sql.selection import find_statement, read_statement, shape_of, values_of
 from tillport.adapters.sql.sqlite_events import HEAD, HORIZON, record_exclusively
+from tillport.adapters.sql.sqlite_retention import STRETCH, forget_stretch
 from tillport.adapters.sql.sqlite_store import SQLITE, SqliteStore, StoreUnavailable
 from tillport.adapters.sql.statements import Compiled, cursor_statements, ledger_statements
 from tillport.ports.cursors import LeaseLost
@@ -99,34 +100,18 @@ class SqliteEventLog:
         return head
 
     async def forget(self, *, received_before: float, up_to: int, now: float) -> int:
-        """See `Housekeeping.forget`. One transaction, so that no id is ever without its row or its tombstone."""
+        """See `Housekeeping.forget`. Others record in between."""
 
         def work(connection: sqlite3.Connection) -> int:
-            (end,) = connection.execute(
-                'SELECT coalesce((SELECT min(seq) FROM "StripeEvents" WHERE received_at >= ?) - 1, '
-                '(SELECT max(seq) FROM "StripeEvents"), 0)',
-                (received_before,),
-            ).fetchone()
-            end = min(end, up_to)
-            connection.execute(
-                "INSERT INTO tillport_tombstones (event_id, forgotten_at) "
-                'SELECT event_id, ? FROM "StripeEvents" WHERE seq <= ? ON CONFLICT DO NOTHING',
-                (now, end),
-            )
-            connection.execute(
-                "UPDATE tillport_log_state SET value = max(value, coalesce("
-                "(SELECT max(seq) FROM \"StripeEvents\" WHERE seq <= ?), 0)) WHERE name = 'horizon'",
-                (end,),
-            )
-            connection.execute(
-                "DELETE FROM tillport_aliases WHERE alias IN (SELECT value FROM "
-                '"StripeEvents", json_each(aliases) WHERE seq <= ?) AND seq <= ?',
-                (end, end),
-            )
-            return connection.execute('DELETE FROM "StripeEvents" WHERE seq <= ?', (end,)).rowcount
+            return forget_stretch(connection, received_before=received_before, up_to=up_to, now=now)
 
+        gone = 0
         with _told_as(LogUnavailable, "The event log"):
-            return await self._store.write(work)
+            while count := await self._store.write(work):
+                gone += count
+                if count < STRETCH:
+                    break
+        return gone
 
     async def replace_body(self, event_id: str, body: bytes, *, now: float) -> bool:
         """See `Housekeeping.replace_body`."""

@@ -15,11 +15,8 @@ _ROWS_PER_STATEMENT: Final = 512
 """Larger batches are cut. With 13 values a row this stays far below SQLite's limit of 32,766 values
 (https://www.sqlite.org/limits.html, since 3.32; RETURNING needs 3.35)."""
 
-HEAD: Final = (
-    'SELECT max(coalesce((SELECT max(seq) FROM "StripeEvents"), 0), '
-    "(SELECT value FROM tillport_log_state WHERE name = 'horizon'))"
-)
-HORIZON: Final = "SELECT value FROM tillport_log_state WHERE name = 'horizon'"
+HORIZON: Final = "SELECT coalesce((SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
+HEAD: Final = f'SELECT max(coalesce((SELECT max(seq) FROM "StripeEvents"), 0), ({HORIZON}))'  # noqa: S608 - constants
 
 
 @lru_cache(maxsize=128)

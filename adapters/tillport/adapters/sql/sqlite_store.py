@@ -56,6 +56,8 @@ class SqliteStore:
 
     path: Path = attrs.field(converter=Path)
     busy_timeout_seconds: float = attrs.field(default=BUSY_TIMEOUT_SECONDS, kw_only=True)
+    creates: bool = attrs.field(default=True, kw_only=True)
+    """Whether a file without tables gets them. A host whose own migrations hold the tables says no."""
     _reader_count: int = attrs.field(default=2, kw_only=True)
     _writing: ThreadPoolExecutor = attrs.field(init=False)
     _reading: ThreadPoolExecutor = attrs.field(init=False)
@@ -128,7 +130,8 @@ class SqliteStore:
         )
         try:
             connection.execute("PRAGMA synchronous=FULL")
-            create_sqlite(connection)
+            if self.creates:
+                create_sqlite(connection)
             if not for_writing:
                 connection.execute("PRAGMA query_only=ON")
         except BaseException:

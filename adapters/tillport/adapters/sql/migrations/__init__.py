@@ -1,0 +1,1 @@
+"""Alembic migrations of Tillport's tables, shipped in the wheel. `tillport.adapters.sql.migrate` runs them."""

@@ -1,0 +1,144 @@
+"""Migrations on SQLite: on the caller's connection, beside the host's own tables, to exactly our tables."""
+
+import asyncio
+import sqlite3
+
+import pytest
+import sqlalchemy as sa
+
+from tillport.adapters.conformance.samples import event
+from tillport.adapters.sql.creation import REVISION, VERSION_TABLE
+from tillport.adapters.sql.migrate import check, on_database, sql, upgrade, wanted_revision
+from tillport.adapters.sql.schema import metadata_for
+from tillport.adapters.sql.sqlite import SqliteEventLog
+from tillport.adapters.sql.sqlite_store import SqliteStore
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'host.sqlite3'}")
+    yield engine
+    engine.dispose()
+
+
+def shape(path) -> dict[str, list]:
+    """What the tables of a file look like, whatever words made them."""
+    connection = sqlite3.connect(path)
+    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    result = {
+        name: [
+            connection.execute(f'PRAGMA table_xinfo("{name}")').fetchall(),
+            sorted(row[1:] for row in connection.execute(f'PRAGMA index_list("{name}")').fetchall()),
+            connection.execute(f'PRAGMA table_list("{name}")').fetchall(),
+        ]
+        for name in names
+    }
+    connection.close()
+    return result
+
+
+def test_what_creates_itself_is_what_migrations_make(engine, tmp_path) -> None:
+    with engine.begin() as connection:
+        upgrade(connection)
+    store = SqliteStore(tmp_path / "own.sqlite3")
+    asyncio.run(store.read(lambda _: None))
+    asyncio.run(store.aclose())
+    assert shape(tmp_path / "own.sqlite3") == shape(tmp_path / "host.sqlite3")
+    assert on_database(f"sqlite:///{tmp_path / 'own.sqlite3'}", check).ok
+    assert wanted_revision() == REVISION
+
+
+def test_an_empty_database_becomes_ours_and_again_is_nothing(engine) -> None:
+    with engine.begin() as connection:
+        before = check(connection)
+        assert (before.revision, before.ok) == (None, False)
+        upgrade(connection)
+    for _ in range(2):
+        with engine.begin() as connection:
+            upgrade(connection)
+            after = check(connection)
+            assert after.ok, after
+            assert after.revision == REVISION
+
+
+def test_an_upgrade_goes_with_the_callers_transaction(engine) -> None:
+    with engine.connect() as connection:
+        upgrade(connection)
+        connection.rollback()
+    with engine.begin() as connection:
+        assert sa.inspect(connection).get_table_names() == []
+
+
+def test_the_hosts_tables_are_the_hosts(engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
+        connection.execute(sa.text("INSERT INTO alembic_version VALUES ('the host is here')"))
+        connection.execute(sa.text("CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)"))
+    with engine.begin() as connection:
+        upgrade(connection)
+    with engine.begin() as connection:
+        assert check(connection).ok, "and it speaks of ours alone"
+        assert connection.execute(sa.text("SELECT * FROM alembic_version")).scalar() == "the host is here"
+        assert connection.execute(sa.text(f"SELECT * FROM {VERSION_TABLE}")).scalar() == REVISION
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("DROP INDEX ix_tillport_attempts_charge_id", "ix_tillport_attempts_charge_id"),
+        ("ALTER TABLE tillport_cursors ADD COLUMN surprise TEXT", "surprise"),
+        ("DROP TABLE tillport_tombstones", "tillport_tombstones"),
+    ],
+)
+def test_a_check_sees_what_is_not_as_it_should_be(engine, damage, told) -> None:
+    with engine.begin() as connection:
+        upgrade(connection)
+        connection.execute(sa.text(damage))
+        found = check(connection)
+        assert not found.ok
+        assert told in " ".join(found.differences)
+
+
+def test_the_sql_that_is_printed_does_the_same(engine, tmp_path) -> None:
+    raw = sqlite3.connect(tmp_path / "host.sqlite3")
+    raw.executescript(sql("sqlite"))
+    raw.close()
+    with engine.begin() as connection:
+        assert check(connection).ok
+
+
+async def test_an_upgrade_while_a_writer_is_at_work_loses_nothing(tmp_path) -> None:
+    path = tmp_path / "till.sqlite3"
+    store = SqliteStore(path)
+    log = SqliteEventLog(store)
+
+    async def write() -> None:
+        for number in range(60):
+            assert list(await log.record([event(number)])) == [True]
+
+    def upgrade_often() -> None:
+        for _ in range(5):
+            on_database(f"sqlite:///{path}", upgrade)
+
+    await log.head()
+    await asyncio.gather(write(), asyncio.to_thread(upgrade_often))
+    assert len((await log.read(after=0)).events) == 60
+    await store.aclose()
+
+
+async def test_a_host_may_take_the_tables_into_its_own_migrations(tmp_path, engine) -> None:
+    """Autogenerate writes tables and no rows: nothing may need a row that only our own migrations put there."""
+    host = sa.MetaData()
+    sa.Table("orders", host, sa.Column("id", sa.Integer, primary_key=True))
+    for table in metadata_for("sqlite").sorted_tables:
+        table.to_metadata(host)
+    with engine.begin() as connection:
+        host.create_all(connection)
+        assert check(connection).differences == ()
+    store = SqliteStore(tmp_path / "host.sqlite3", creates=False)
+    log = SqliteEventLog(store)
+    assert await log.head() == 0
+    await log.record([event(1), event(2)])
+    assert await log.forget(received_before=event(2).received_at, up_to=99, now=0) == 1
+    assert (await log.read(after=0)).reset
+    await store.aclose()
