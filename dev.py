@@ -95,7 +95,9 @@ def docs(arguments: list[str]) -> int:
 
 def bench(arguments: list[str]) -> int:
     """List the benchmarks, or run one: bench NAME [its arguments]."""
-    found = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("*.py")) if path.stem[0] != "_"}
+    folder = ROOT / "benchmarks"
+    programs = (path for path in sorted(folder.rglob("*.py")) if path.stem[0] != "_")
+    found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in programs}
     if not arguments or arguments[0] not in found:
         print("benchmarks:", *(f"  python3 dev.py bench {name}" for name in found), sep="\n")
         return 2 if arguments else 0

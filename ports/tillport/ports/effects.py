@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 import attrs
 
-Transaction = TypeVar("Transaction", contravariant=True)
+Transaction = TypeVar("Transaction", covariant=True)
 """What a handler writes through: the embedder's own session, connection or cursor, inside its transaction."""
 
 
