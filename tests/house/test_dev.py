@@ -208,6 +208,18 @@ def test_only_the_standard_library_is_imported():
     assert imported <= sys.stdlib_module_names
 
 
+def test_every_benchmark_can_be_named(checkout):
+    for name in ("door.py", "simulator/face.py", "simulator/_shared.py"):
+        (checkout.folder / "benchmarks" / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout.folder / "benchmarks" / name).write_text("import sys; print(sys.argv[1:])")
+    listed = checkout.run("bench").stdout
+    assert [line.split()[-1] for line in listed.splitlines() if "dev.py bench" in line] == [
+        "door",
+        "simulator/face",
+    ]
+    assert checkout.run("bench", "simulator/face", "--short").stdout.strip() == "['--short']"
+
+
 def test_the_readme_shows_the_two_commands():
     readme = (ROOT / "README.md").read_text("utf-8")
     assert "python3 dev.py demo" in readme
