@@ -17,6 +17,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -193,8 +194,7 @@ class PostgresServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.thaw()
-        self.stop()
+        self.kill()  # nothing of it is used again, so it need not write anything down
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _initialise(self) -> None:
@@ -211,8 +211,11 @@ class PostgresServer:
             "--no-locale",
             "--no-sync",
         )
+        settings = dict(self._settings)
+        if sys.platform == "linux":  # after a kill it would otherwise open and fsync every file there is
+            settings.setdefault("recovery_init_sync_method", "syncfs")
         with (self._data / "postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in self._settings.items())
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
     def _launch(self) -> None:
         with (self._folder / "server.log").open("ab") as log:
@@ -240,7 +243,8 @@ class PostgresServer:
             raise subprocess.CalledProcessError(
                 result.returncode, [program, *arguments], result.stdout, result.stderr
             )
-        return result.stdout.strip()
+        output: str = result.stdout
+        return output.strip()
 
     def _as_user(self) -> dict[str, Any]:
         if self._user is None:

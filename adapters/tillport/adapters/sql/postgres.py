@@ -1,0 +1,273 @@
+"""The event log, the ledger and the cursors on PostgreSQL, through asyncpg.
+
+    store = PostgresStore("postgresql://till@db/shop")
+    log, ledger, cursors = PostgresEventLog(store), PostgresLedger(store), PostgresCursors(store)
+    bell = PostgresDoorbell(store, log.sequencer, clock)
+    listening = asyncio.create_task(bell.run())
+    …
+    listening.cancel()
+    await log.sequencer.idle()
+    await store.aclose()
+
+Any number of processes may do the same on one database. `postgres_positions` explains how events get their places.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import attrs
+
+from tillport.adapters.sql.postgres_positions import Sequencer
+from tillport.adapters.sql.postgres_retention import forget
+from tillport.adapters.sql.postgres_statements import FIND_SOURCE, HEAD, page_statement, record_statement
+from tillport.adapters.sql.postgres_store import (
+    POSTGRESQL,
+    PostgresStore,
+    StoreUnavailable,
+    ValuesRefused,
+    was_rolled_back,
+)
+from tillport.adapters.sql.rows import (
+    EVENT_COLUMNS,
+    attempt_of,
+    attempt_row,
+    event_row,
+    more_aliases,
+    outcome_row,
+    recorded_event,
+)
+from tillport.adapters.sql.schema import order
+from tillport.adapters.sql.selection import find_statement, shape_of, values_of
+from tillport.adapters.sql.statements import Compiled, cursor_statements, ledger_statements
+from tillport.ports.cursors import LeaseLost
+from tillport.ports.errors import TillportError
+from tillport.ports.event_log import (
+    Event,
+    EventRefused,
+    LogUnavailable,
+    Page,
+    RecordedEvent,
+    refuse_unrecordable,
+)
+from tillport.ports.ledger import Attempt, LedgerUnavailable, Opened, Outcome
+from tillport.ports.selector import Selector
+
+_REMEDY: Final = (
+    "Look at the database: does it run, does it take connections, has its disk room? Then try again."
+)
+_RECORD: Final = record_statement(with_aliases=False)
+_RECORD_WITH_ALIASES: Final = record_statement(with_aliases=True)
+_ATTEMPTS: Final = 3
+PLAIN_ARRAYS: Final = 1 + len(EVENT_COLUMNS)
+_REPLACE_BODY: Final = 'UPDATE "StripeEvents" SET body = $1, erased_at = $2 WHERE event_id = $3 RETURNING 1'
+
+
+@contextmanager
+def _told_as(error_type: type[TillportError], what: str) -> Iterator[None]:
+    try:
+        yield
+    except (StoreUnavailable, ValuesRefused) as error:
+        raise error_type(f"{what} can't be reached now. {error}", remedy=_REMEDY) from error
+
+
+def arrays(events: Sequence[Event]) -> list[list[Any]]:
+    """Return the values of `record_statement`: with aliases if there are more than `PLAIN_ARRAYS`."""
+    # By id, and of each id the first: the one that stays.
+    ranked = sorted(enumerate(events, 1), key=lambda pair: (pair[1].id, pair[0]))
+    rows = ((rank, *event_row(event)) for rank, event in ranked)
+    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
+    pairs = [(alias, event.id) for event in events for alias in more_aliases(event)]
+    if pairs:
+        columns += [[alias for alias, _ in pairs], [event_id for _, event_id in pairs]]
+    return columns
+
+
+def first_of_each(events: Sequence[Event], new: set[str]) -> list[bool]:
+    """Say of each event whether it is new: the first of its id, if that id is among the new ones."""
+    result: list[bool] = []
+    for event in events:
+        result.append(event.id in new)
+        new.discard(event.id)
+    return result
+
+
+@attrs.frozen
+class PostgresEventLog:
+    """The event log, and its housekeeping, on PostgreSQL. Takes concurrent calls of `record`."""
+
+    _store: PostgresStore
+    sequencer: Sequencer = attrs.field(
+        default=attrs.Factory(lambda self: Sequencer(self._store), takes_self=True)
+    )
+
+    async def record(self, events: Sequence[Event]) -> Sequence[bool]:
+        """See `EventLog.record`."""
+        for event in events:
+            refuse_unrecordable(event)
+        if not events:
+            return []
+        values = arrays(events)
+        statement = _RECORD if len(values) == PLAIN_ARRAYS else _RECORD_WITH_ALIASES
+        with _told_as(LogUnavailable, "The event log"):
+            try:
+                rows = await self._insert(statement, values)
+            except ValuesRefused as error:
+                raise EventRefused(
+                    f"An event can't be kept: {error}", remedy="Ids and types are shorter than 2,600 bytes."
+                ) from error
+        if rows:
+            self.sequencer.kick(min(row[1] for row in rows))
+        return first_of_each(events, {row[0] for row in rows})
+
+    async def _insert(self, statement: str, values: list[list[Any]]) -> Sequence[Any]:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await self._store.fetch(statement, *values)
+            except StoreUnavailable as error:
+                if not was_rolled_back(error):
+                    raise
+        return await self._store.fetch(statement, *values)
+
+    async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
+        """See `EventLog.read`."""
+        statement = page_statement(shape_of(where), POSTGRESQL)
+        values = statement.positional(b_after=after, b_limit=limit, **values_of(where))
+        with _told_as(LogUnavailable, "The event log"):
+            rows = await self._store.fetch(statement.text, *values)
+        head, horizon = rows[0][0], rows[0][1]
+        found = tuple(recorded_event(row[2:]) for row in map(tuple, rows) if row[2] is not None)
+        position = found[-1].position if found and len(found) == limit else max(after, head)
+        return Page(events=found, position=position, reset=after < horizon)
+
+    async def find(self, event_id: str) -> RecordedEvent | None:
+        """See `EventLog.find`."""
+        if not _is_text(event_id):
+            return None
+        with _told_as(LogUnavailable, "The event log"):
+            row = await self._store.one(
+                find_statement(POSTGRESQL, order.c.position, FIND_SOURCE), b_event_id=event_id
+            )
+        return None if row is None else recorded_event(row)
+
+    async def head(self) -> int:
+        """See `EventLog.head`."""
+        with _told_as(LogUnavailable, "The event log"):
+            ((head,),) = await self._store.fetch(HEAD)
+        return int(head)
+
+    async def forget(self, *, received_before: float, up_to: int, now: float) -> int:
+        """See `Housekeeping.forget`.
+
+        While a transaction is open that is older than the call, it only marks events, and a later call takes them
+        away: a transaction that still sees neither tombstone nor event could record the event again.
+        """
+        with _told_as(LogUnavailable, "The event log"):
+            return await forget(self._store, received_before=received_before, up_to=up_to, now=now)
+
+    async def replace_body(self, event_id: str, body: bytes, *, now: float) -> bool:
+        """See `Housekeeping.replace_body`."""
+        recorded = await self.find(event_id)
+        if recorded is None:
+            return False
+        refuse_unrecordable(attrs.evolve(recorded.event, body=body))
+        with _told_as(LogUnavailable, "The event log"):
+            return bool(await self._store.fetch(_REPLACE_BODY, body.decode(), float(now), event_id))
+
+
+@attrs.frozen
+class PostgresLedger:
+    """The charge ledger on PostgreSQL."""
+
+    _store: PostgresStore
+
+    async def open(self, attempt: Attempt) -> Opened:
+        """See `ChargeLedger.open`."""
+        one = ledger_statements(POSTGRESQL)
+        values = {f"b_{name}": value for name, value in attempt_row(attempt).items()}
+        if await self._one(one.insert, **values) is not None:
+            return Opened(attempt_of(tuple(attempt_row(attempt).values())), new=True)
+        row = await self._one(one.find, b_key=attempt.key)
+        assert row is not None, "it was there, and attempts are never deleted"
+        return Opened(attempt_of(row), new=False)
+
+    async def take_over(self, key: str, *, seen_tries: int, now: float, busy_until: float) -> Attempt | None:
+        """See `ChargeLedger.take_over`."""
+        statement = ledger_statements(POSTGRESQL).take_over
+        row = await self._one(
+            statement, b_key=key, b_seen_tries=seen_tries, b_now=float(now), b_busy_until=float(busy_until)
+        )
+        return None if row is None else attempt_of(row)
+
+    async def settle(self, key: str, outcome: Outcome, *, tries: int) -> Attempt:
+        """See `ChargeLedger.settle`."""
+        one = ledger_statements(POSTGRESQL)
+        values = {f"b_{name}": value for name, value in outcome_row(outcome).items()}
+        row = await self._one(one.settle, b_key=key, b_tries=tries, **values)
+        if row is None:
+            row = await self._one(one.find, b_key=key)
+        if row is None:
+            raise KeyError(key)
+        return attempt_of(row)
+
+    async def find(self, key: str) -> Attempt | None:
+        """See `ChargeLedger.find`."""
+        if not _is_text(key):
+            return None
+        row = await self._one(ledger_statements(POSTGRESQL).find, b_key=key)
+        return None if row is None else attempt_of(row)
+
+    async def unsettled(self, *, idle_at: float, limit: int) -> Sequence[Attempt]:
+        """See `ChargeLedger.unsettled`."""
+        statement = ledger_statements(POSTGRESQL).unsettled
+        values = statement.positional(b_idle_at=float(idle_at), b_limit=limit)
+        with _told_as(LedgerUnavailable, "The ledger"):
+            return [attempt_of(tuple(row)) for row in await self._store.fetch(statement.text, *values)]
+
+    async def _one(self, statement: Compiled, **values: Any) -> Sequence[Any] | None:
+        with _told_as(LedgerUnavailable, "The ledger"):
+            return await self._store.one(statement, **values)
+
+
+@attrs.frozen
+class PostgresCursors:
+    """The consumer cursors on PostgreSQL."""
+
+    _store: PostgresStore
+
+    async def claim(self, name: str, *, owner: str, now: float, until: float) -> int | None:
+        """See `Cursors.claim`."""
+        statement = cursor_statements(POSTGRESQL).claim
+        row = await self._one(statement, b_name=name, b_owner=owner, b_now=float(now), b_until=float(until))
+        return None if row is None else int(row[0])
+
+    async def advance(self, name: str, *, owner: str, position: int) -> None:
+        """See `Cursors.advance`."""
+        statement = cursor_statements(POSTGRESQL).advance
+        if await self._one(statement, b_name=name, b_owner=owner, b_position=position) is None:
+            raise LeaseLost(f"Another reader has taken over {name!r}.", remedy="Stop, and claim again later.")
+
+    async def release(self, name: str, *, owner: str) -> None:
+        """See `Cursors.release`."""
+        await self._one(cursor_statements(POSTGRESQL).release, b_name=name, b_owner=owner)
+
+    async def positions(self) -> dict[str, int]:
+        """See `Cursors.positions`."""
+        with _told_as(LogUnavailable, "The cursors"):
+            return {
+                row[0]: row[1]
+                for row in await self._store.fetch(cursor_statements(POSTGRESQL).positions.text)
+            }
+
+    async def _one(self, statement: Compiled, **values: Any) -> Sequence[Any] | None:
+        with _told_as(LogUnavailable, "The cursors"):
+            return await self._store.one(statement, **values)
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether PostgreSQL can hold it; what it can't hold is not there either."""
+    try:
+        value.encode()
+    except UnicodeError:
+        return False
+    return "\0" not in value

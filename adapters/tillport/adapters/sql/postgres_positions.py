@@ -1,0 +1,133 @@
+"""Positions on PostgreSQL: an order that no reader can overtake, and for which nobody waits.
+
+The trouble. A reader follows the log by number: "what comes after 41?". If an event got its number when it was
+inserted, a transaction that drew 42 could commit after one that drew 43. A reader that saw 43 meanwhile goes on from
+there and never learns of 42. A transaction may stay open for minutes, when a host records within its own.
+
+The rules.
+
+1. Inserting draws `seq`, which says only in which order events were inserted, and leaves `seq` in
+   `tillport_pending`, in the same transaction. It takes no lock that another insert would want.
+2. After the commit somebody *sequences*: takes what is visible in `tillport_pending` out of it and appends it to
+   `tillport_order` under the next positions, in one transaction. What is not committed is not visible, and is left
+   for later; nobody waits for it.
+3. Whoever sequences holds one advisory lock from before it looks until after its commit is visible to all
+   (PostgreSQL lets go of locks after that). So positions become visible in their own order, without gaps. The lock is
+   taken by a statement of its own, because the next statement must see everything that the one before us placed.
+4. Readers see positions alone. A page is read by one statement: head, horizon and rows are of one moment.
+
+It follows that a position that was handed out is final, that nothing ever appears before it, and that any number of
+sequencers may race or die at any point: one of them places an event, or its transaction is rolled back and another
+places it. There is no leader to be lost and no lease to run out. The commit that places is as durable as any other:
+if it could be lost after a reader saw it, another order might take its place.
+
+Who sequences. The process that recorded: `record` *kicks* its own `Sequencer`, which runs while the caller is being
+answered, and takes along whatever else was recorded meanwhile. So an event is visible one commit after it is durable,
+and nobody looks twice. If the process dies in between, another one's `sweep` (once a second, one look at an almost
+always empty table) finds what waits longer than it should. A transaction of a host's tells by `NOTIFY` that it
+committed, which wakes the sweeps at once.
+
+Two prices, which long-open transactions would otherwise set. While one is open, PostgreSQL keeps every row version
+deleted since: searching `tillport_pending` from its start would wade through all of them. So a kick says from which
+`seq` on there is work (`floor`); only a sweep looks from the start. And a counter row for the head would leave a
+version behind for every batch: the head is `max(position)` of a table that is only appended to.
+
+Within one payment. Events recorded by one process have the order in which they were recorded; events recorded by
+several at the same moment have the order of `seq` if they are placed together, else that of their commits.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from tillport.adapters.sql.postgres_statements import OLDEST_PENDING, sequence_script
+from tillport.adapters.sql.postgres_store import PostgresStore, StoreUnavailable, ValuesRefused
+
+logger = logging.getLogger("tillport.sql")
+
+_BATCH: Final = 2000
+"""Events placed by one transaction: more only when a backlog is worked off."""
+
+_ATTEMPTS: Final = 3
+_FROM_THE_START: Final = 0
+
+
+@attrs.define(eq=False)
+class Sequencer:
+    """Give positions to what was recorded. One per process and database; any number may be at work.
+
+    Each time it has placed something it calls the `tell` that was handed in, besides telling all others by NOTIFY.
+    """
+
+    _store: PostgresStore
+    tell: Callable[[], None] | None = None
+    name: str = attrs.field(init=False, factory=lambda: secrets.token_hex(8))
+    """Tells our own notifications from those of others."""
+    _floor: int | None = attrs.field(init=False, default=None)
+    """From which number on there is work; None if there is none."""
+    _task: asyncio.Task[None] | None = attrs.field(init=False, default=None)
+    _seen_waiting: int | None = attrs.field(init=False, default=None)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it is placing events now, and will tell when it has."""
+        return self._task is not None
+
+    def kick(self, floor: int) -> None:
+        """Say that events from this number on may have been committed. Never blocks, never raises."""
+        self._note(floor)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work_off(), name="tillport sequencer")
+
+    async def idle(self) -> None:
+        """Return once nothing is left of what was kicked for, or the database can't be reached."""
+        while self._task is not None:
+            await asyncio.wait((self._task,))
+
+    async def sweep(self, *, at_once: bool = False) -> None:
+        """Place what nobody placed: what waited at the last sweep already, or, `at_once`, whatever waits now.
+
+        Raises `StoreUnavailable`.
+        """
+        ((oldest,),) = await self._store.fetch(OLDEST_PENDING)
+        if oldest is not None and (at_once or oldest == self._seen_waiting):
+            self.kick(oldest)
+            await self.idle()
+        self._seen_waiting = oldest
+
+    def _note(self, floor: int) -> None:
+        self._floor = floor if self._floor is None else min(self._floor, floor)
+
+    async def _work_off(self) -> None:
+        failures = 0
+        try:
+            while self._floor is not None and failures < _ATTEMPTS:
+                floor, self._floor = self._floor, None
+                try:
+                    await self._place(floor)
+                    failures = 0
+                except (StoreUnavailable, ValuesRefused) as error:
+                    failures += 1
+                    self._note(floor)
+                    # What is recorded is safe; the next kick or anybody's sweep places it.
+                    logger.log(
+                        logging.WARNING if failures == _ATTEMPTS else logging.DEBUG,
+                        "positions not given: %s",
+                        error,
+                    )
+        finally:
+            self._task = None
+
+    async def _place(self, floor: int) -> None:
+        """Place everything visible from `floor` on."""
+        while True:
+            tag = await self._store.script(sequence_script(floor, limit=_BATCH, sender=self.name))
+            placed = int(tag.rpartition(" ")[2])
+            if placed and self.tell is not None:
+                self.tell()
+            if placed < _BATCH:
+                return

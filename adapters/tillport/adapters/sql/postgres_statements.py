@@ -1,0 +1,112 @@
+"""The statements that PostgreSQL has to itself: recording, giving positions, reading, forgetting."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, ColumnElement, Dialect, bindparam, func, literal_column, select, true
+
+from tillport.adapters.sql.rows import EVENT_COLUMNS, event_selection
+from tillport.adapters.sql.schema import events, log_state, order
+from tillport.adapters.sql.selection import Shape, condition
+from tillport.adapters.sql.statements import Compiled, compiled
+
+NEWS: Final = "tillport_news"
+"""Where it is told that positions were given. The payload is who gave them."""
+
+ARRIVALS: Final = "tillport_arrivals"
+"""Where it is told, from within a host's transaction, that its commit left events without a position."""
+
+_SEQUENCING_LOCK: Final = 0x7111_9047_0000_0002
+
+_TYPES: Final = {"key_is_alias": "bool", "livemode": "bool", "created": "bigint", "received_at": "float8"}
+_COLUMNS: Final = ", ".join(EVENT_COLUMNS)
+
+
+def record_statement(mark: Callable[[int], str] = "${}".format, *, with_aliases: bool) -> str:
+    """Return the statement that records a batch, and returns id and `seq` of each event that is new.
+
+    Its values are arrays: the events' ranks (which is the how-manieth, from 1), one array for each of
+    `EVENT_COLUMNS`, and with aliases also those and the ids of their events. `mark` writes a driver's placeholder.
+
+    Hand the events in by the order of their ids. Two batches that hold the same two events then wait for each other
+    where they might otherwise deadlock; the ranks say in which order the events were recorded nevertheless.
+    """
+    types = ["int", *(_TYPES.get(name, "text") for name in EVENT_COLUMNS), "text", "text"]
+    arrays = [f"CAST({mark(number)} AS {kind}[])" for number, kind in enumerate(types, 1)]
+    aliases = (
+        ", named AS (INSERT INTO tillport_aliases (alias, seq) SELECT m.alias, fresh.seq "  # noqa: S608 - constants
+        f"FROM unnest({arrays[-2]}, {arrays[-1]}) AS m (alias, event_id) JOIN fresh USING (event_id) "
+        "ON CONFLICT DO NOTHING)"
+    )
+    return (
+        "WITH numbers AS MATERIALIZED (SELECT array_agg(nextval('\"StripeEvents_seq_seq\"')) AS drawn "  # noqa: S608 - constants
+        f"FROM generate_series(1, cardinality({arrays[0]}))), "
+        f'fresh AS (INSERT INTO "StripeEvents" (seq, {_COLUMNS}) OVERRIDING SYSTEM VALUE '
+        f"SELECT (SELECT drawn FROM numbers)[rank], {_COLUMNS} "
+        f"FROM unnest({', '.join(arrays[:-2])}) AS u (rank, {_COLUMNS}) "
+        "WHERE NOT EXISTS (SELECT 1 FROM tillport_tombstones AS t WHERE t.event_id = u.event_id) "
+        "ON CONFLICT (event_id) DO NOTHING RETURNING event_id, seq), "
+        "queued AS (INSERT INTO tillport_pending (seq) SELECT seq FROM fresh)"
+        f"{aliases if with_aliases else ''} SELECT event_id, seq FROM fresh"
+    )
+
+
+_HEAD: Final = (
+    "greatest(coalesce((SELECT max(position) FROM tillport_order), 0), "
+    "(SELECT value FROM tillport_log_state WHERE name = 'horizon'))"
+)
+HEAD: Final = f"SELECT {_HEAD}"
+OLDEST_PENDING: Final = "SELECT min(seq) FROM tillport_pending"
+
+
+def sequence_script(floor: int, *, limit: int, sender: str) -> str:
+    """Return the script that gives positions to what waits from the number `floor` on, and tells everybody.
+
+    Its command tag counts them. `sender` is a word of our own making.
+    """
+    assert sender.isalnum()
+    return (
+        f"SELECT pg_advisory_xact_lock({_SEQUENCING_LOCK}); "  # noqa: S608 - numbers, constants and a word of ours
+        "WITH taken AS (DELETE FROM tillport_pending WHERE seq IN "
+        f"(SELECT seq FROM tillport_pending WHERE seq >= {floor:d} ORDER BY seq LIMIT {limit:d}) RETURNING seq), "
+        f"placed AS (INSERT INTO tillport_order (position, seq) SELECT {_HEAD} + row_number() OVER (ORDER BY seq), seq "
+        f"FROM taken RETURNING 1) SELECT (SELECT pg_notify('{NEWS}', '{sender}')) FROM placed"
+    )
+
+
+@lru_cache(maxsize=512)
+def page_statement(shape: Shape, dialect: Dialect) -> Compiled:
+    """Return the statement that reads a page: `b_after`, `b_limit`, and the selector's values.
+
+    Each row begins with head and horizon; there is one row, with nothing else in it, if nothing is selected. It is
+    one statement, so that head, horizon and rows are of one moment.
+    """
+    position = order.c.position
+    bounds = select(_head().label("head"), _horizon().label("horizon")).subquery("bounds")
+    page = (
+        select(*event_selection(position))
+        .select_from(order.join(events, order.c.seq == events.c.seq))
+        .where(position > bindparam("b_after", type_=BigInteger), condition(shape))
+        .order_by(position)
+        .limit(bindparam("b_limit", type_=BigInteger))
+        .subquery("page")
+    )
+    statement = (
+        select(bounds.c.head, bounds.c.horizon, *page.c)
+        .select_from(bounds.outerjoin(page, true()))
+        .order_by(page.c.position)
+    )
+    return compiled(statement, dialect)
+
+
+def _head() -> ColumnElement[int]:
+    newest = select(func.max(order.c.position)).scalar_subquery()
+    return func.greatest(func.coalesce(newest, literal_column("0")), _horizon())
+
+
+def _horizon() -> Any:
+    return select(log_state.c.value).where(log_state.c.name == literal_column("'horizon'")).scalar_subquery()
+
+
+FIND_SOURCE: Final = order.join(events, order.c.seq == events.c.seq)
