@@ -9,7 +9,7 @@ def test_help_names_every_command_and_is_quick(run) -> None:
     began = time.perf_counter()
     done = run("--help")
     assert done.returncode == 0
-    for command in ("demo", "serve", "simulate", "events", "version"):
+    for command in ("demo", "serve", "simulate", "events", "db", "version"):
         assert command in done.stdout
     assert time.perf_counter() - began < 3  # 0.2 s on an idle machine; test_import_cost says why
 

@@ -104,7 +104,9 @@ def test_it_ends_in_time_though_somebody_listens(served: Served, number: int) ->
     listener.close()
     idle.close()
     assert code == 0
-    assert seconds < 2
+    assert (
+        seconds < 4
+    )  # half a second on an idle machine; what it must not be is the server's 25 s of patience
     assert "Traceback" not in served.log.read_text()
 
 

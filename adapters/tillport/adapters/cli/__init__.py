@@ -1,4 +1,4 @@
-"""The command line: `tillport demo | serve | simulate | events | version`. Needs `tillport[cli]`."""
+"""The command line: `tillport demo | serve | simulate | events | db | version`. Needs `tillport[cli]`."""
 
 import sys
 from typing import NoReturn

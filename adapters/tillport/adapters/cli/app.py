@@ -28,6 +28,10 @@ events = App(
     help="Read the event log, the table StripeEvents, beside a service that runs or without it.",
 )
 app.command(events)
+db = App(
+    name="db", help="The tables of the event log and the ledger: bring them up to date, or compare them."
+)
+app.command(db)
 
 Config = Annotated[Path | None, Parameter(help="A TOML file with settings; the environment wins over it.")]
 Database = Annotated[
@@ -177,6 +181,27 @@ def tail(
     return tail_events(select=select, after=after, as_json=as_json, database=database, config=config)
 
 
+@db.command
+def upgrade(
+    *,
+    sql: Annotated[bool, Parameter(negative="", help="Only print the SQL, and reach no database.")] = False,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Run the migrations that are missing, in one transaction. Safe while services are at work, and twice."""
+    from tillport.adapters.cli.database import upgrade
+
+    return upgrade(as_sql=sql, database=database, config=config)
+
+
+@db.command
+def check(*, database: Database = None, config: Config = None) -> int:
+    """Compare the tables with what this version needs; changes nothing, and exits 1 if something differs."""
+    from tillport.adapters.cli.database import check
+
+    return check(database=database, config=config)
+
+
 @app.command
 def version() -> int:
     """Print the versions of Tillport, of Python and of what is installed beside it."""
@@ -230,6 +255,7 @@ _EXTRAS = {
     "aiohttp": "stripe",
     "sqlalchemy": "sql",
     "asyncpg": "postgres",
+    "alembic": "postgres",
     "nats": "nats",
     "litestar": "litestar",
     "uvicorn": "litestar",

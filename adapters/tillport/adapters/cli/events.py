@@ -81,13 +81,7 @@ def tail_events(
 def _with_stores(
     work: Callable[[Stores, Clock], Awaitable[int]], database: str | None, config: Path | None
 ) -> int:
-    url = Secret(database) if database else read_settings(file=config).database_url
-    if url.startswith("sqlite:") and not (path := sqlite_path(url.reveal())).exists():
-        # Reading must not make an empty database where there is none.
-        raise SettingsRefused(
-            f"There is no database file {path}.",
-            remedy="Name it with --database sqlite:///file, or with TILLPORT_DATABASE_URL.",
-        )
+    url = existing_database(database, config)
 
     async def opened() -> int:
         from tillport.adapters.compose import system_clock
@@ -97,6 +91,17 @@ def _with_stores(
             return await work(stores, clock)
 
     return asyncio.run(opened())
+
+
+def existing_database(database: str | None, config: Path | None) -> Secret:
+    """Return the URL of a database that is read: reading must not make an empty file where there is none."""
+    url = Secret(database) if database else read_settings(file=config).database_url
+    if url.startswith("sqlite:") and not (path := sqlite_path(url.reveal())).exists():
+        raise SettingsRefused(
+            f"There is no database file {path}.",
+            remedy="Name it with --database sqlite:///file, or with TILLPORT_DATABASE_URL.",
+        )
+    return url
 
 
 def _selector(text: str | None) -> Selector | None:

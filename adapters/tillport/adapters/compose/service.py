@@ -96,7 +96,7 @@ async def open_service(
             stores = await closing.enter_async_context(open_stores(settings.database_url, clock))
         if gateway is None:
             gateway = _stripe_gateway(settings, clock, stripe_http_client, closing)
-        log = GroupCommit(stores.log)
+        log = GroupCommit(stores.log, commits_in_flight_max=stores.commits_in_flight_max)
         closing.push_async_callback(log.aclose)
         if channel is None:
             channel = _channel(settings.messaging_url, clock, closing)

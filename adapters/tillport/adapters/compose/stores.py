@@ -26,6 +26,8 @@ class Stores:
     ledger: ChargeLedger
     cursors: Cursors
     doorbell: Doorbell
+    commits_in_flight_max: int = 1
+    """How many commits gain from being under way at once: SQLite has one writer."""
 
 
 def sqlite_path(database_url: str) -> Path:
@@ -93,6 +95,7 @@ async def _postgres(url: str, clock: Clock) -> AsyncIterator[Stores]:
             ledger=PostgresLedger(store),
             cursors=PostgresCursors(store),
             doorbell=bell,
+            commits_in_flight_max=2,
         )
     finally:
         tending.cancel()

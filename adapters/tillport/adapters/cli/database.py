@@ -1,0 +1,39 @@
+"""`tillport db`: the tables of the event log and the ledger."""
+
+from pathlib import Path
+
+from tillport.adapters.cli.events import existing_database
+from tillport.adapters.cli.terminal import complain, say
+from tillport.adapters.compose import Secret, read_settings
+from tillport.adapters.compose.database import check_database, database_sql, upgrade_database
+
+
+def upgrade(*, as_sql: bool, database: str | None, config: Path | None) -> int:
+    """Bring the tables up to date, or print the SQL that would."""
+    url = _url(database, config)
+    if as_sql:
+        say(database_sql(url))
+        return 0
+    upgrade_database(url)
+    found = check_database(url)
+    say(f"The database is at revision {found.revision}.")
+    return 0
+
+
+def check(*, database: str | None, config: Path | None) -> int:
+    """Say whether this version of Tillport may work on the database; 1 if it may not."""
+    found = check_database(existing_database(database, config))
+    if found.ok:
+        say(f"The database is at revision {found.revision}, as this version of Tillport wants it.")
+        return 0
+    complain(
+        f"The database is at revision {found.revision or 'none'}, and this version of Tillport wants {found.wanted}. "
+        "Run: tillport db upgrade"
+    )
+    for difference in found.differences:
+        complain(difference)
+    return 1
+
+
+def _url(database: str | None, config: Path | None) -> Secret:
+    return Secret(database) if database else read_settings(file=config).database_url

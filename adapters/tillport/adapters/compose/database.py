@@ -1,0 +1,58 @@
+"""The database's tables, brought up to date and compared, wherever a database URL points."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from tillport.adapters.compose.secret import Secret
+from tillport.adapters.compose.settings import SettingsRefused
+from tillport.adapters.compose.stores import sqlite_path
+from tillport.adapters.sql.migrate import Check, check, on_database, sql, upgrade
+from tillport.ports.errors import TillportError
+
+__all__ = ["Check", "DatabaseUnavailable", "check_database", "database_sql", "upgrade_database"]
+
+T = TypeVar("T")
+
+
+class DatabaseUnavailable(TillportError):
+    """The database can't be reached, or refuses what was asked. Nothing was changed."""
+
+    code = "database_unavailable"
+
+
+def upgrade_database(database_url: Secret) -> None:
+    """Run the migrations that are missing, in one transaction. Safe while writers are at work, and twice."""
+    _on(database_url, upgrade)
+
+
+def check_database(database_url: Secret) -> Check:
+    """Compare the database with what this version of Tillport needs. Changes nothing."""
+    return _on(database_url, check)
+
+
+def database_sql(database_url: Secret) -> str:
+    """Return the SQL of every migration, for people who run it themselves. Reaches no database."""
+    return sql(_dialect(database_url))
+
+
+def _dialect(database_url: Secret) -> str:
+    scheme = database_url.reveal().partition(":")[0].partition("+")[0]
+    dialect = {"sqlite": "sqlite", "postgres": "postgresql", "postgresql": "postgresql"}.get(scheme)
+    if dialect is None:
+        raise SettingsRefused(
+            "The scheme of the database URL is unknown.", remedy="Use sqlite:///file or postgresql://…."
+        )
+    return dialect
+
+
+def _on(database_url: Secret, work: Callable[[Any], T]) -> T:
+    if _dialect(database_url) == "sqlite":
+        sqlite_path(database_url.reveal())  # refuses a URL without a file
+    try:
+        return on_database(database_url.reveal(), work)
+    except Exception as error:  # noqa: BLE001 - the drivers' errors have no common root, and may quote the URL
+        kind = type(error).__name__
+    raise DatabaseUnavailable(
+        f"The database could not be used ({kind}).",
+        remedy="Is it there, and may this user change its tables?",
+    )
