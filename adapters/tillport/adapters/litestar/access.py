@@ -4,7 +4,7 @@ from urllib.parse import parse_qsl
 
 from litestar.types import HTTPScope
 
-from tillport.adapters.litestar.errors import BadRequest, NotFound, Unauthorized
+from tillport.adapters.litestar.refusals import BadRequest, NotFound, Unauthorized
 from tillport.domain import Forbidden
 from tillport.ports.access import Caller, CallerKind, KeyRing
 

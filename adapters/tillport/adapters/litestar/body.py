@@ -6,7 +6,7 @@ import msgspec
 from litestar.types import HTTPScope, Receive
 
 from tillport.adapters.litestar.access import header
-from tillport.adapters.litestar.errors import BadRequest, BodyTooLarge, Disconnected
+from tillport.adapters.litestar.refusals import BadRequest, BodyTooLarge, Disconnected
 
 
 async def read_body(scope: HTTPScope, receive: Receive, *, bytes_max: int) -> bytes:

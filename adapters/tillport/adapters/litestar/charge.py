@@ -9,8 +9,9 @@ from litestar.handlers import HTTPRouteHandler
 from tillport.adapters.litestar.access import caller_of, plain_id
 from tillport.adapters.litestar.body import read_body
 from tillport.adapters.litestar.door import Door
-from tillport.adapters.litestar.errors import NotFound, problem_of_failure
+from tillport.adapters.litestar.errors import problem_of_failure
 from tillport.adapters.litestar.orders import native_order
+from tillport.adapters.litestar.refusals import NotFound
 from tillport.adapters.litestar.replies import AnyRequest, make_charge
 from tillport.domain import sees_raw, without_client_secret
 from tillport.domain.notify import SHOWN

@@ -20,6 +20,14 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap, HTTPScope
 
+from tillport.adapters.litestar.refusals import (
+    BadRequest,
+    BodyTooLarge,
+    Busy,
+    MethodNotAllowed,
+    NotFound,
+    Unauthorized,
+)
 from tillport.domain import (
     ChargeInProgress,
     ChargeRefused,
@@ -37,56 +45,6 @@ from tillport.ports.payments import GatewayMisconfigured
 from tillport.ports.selector import InvalidSelector
 
 logger = logging.getLogger("tillport.http")
-
-
-class BadRequest(TillportError):
-    """The caller's request can't be read."""
-
-    code = "bad_request"
-
-    def __init__(self, message: str, *, remedy: str, param: str | None = None) -> None:
-        super().__init__(message, remedy=remedy)
-        self.param = param
-
-
-class Disconnected(BadRequest):
-    """The client went away before its body was here. Nobody is left to be answered."""
-
-    code = "disconnected"
-
-
-class BodyTooLarge(TillportError):
-    """The caller's body is larger than any honest one."""
-
-    code = "body_too_large"
-
-
-class Unauthorized(TillportError):
-    """The caller presented no API key that we know."""
-
-    code = "unauthorized"
-
-
-class NotFound(TillportError):
-    """There is no such thing, or none that this caller may know of."""
-
-    code = "not_found"
-
-
-class MethodNotAllowed(TillportError):
-    """The address is right and the method is not."""
-
-    code = "method_not_allowed"
-
-    def __init__(self, *, allowed: str) -> None:
-        super().__init__(f"This address takes {allowed} requests only.", remedy=f"Send a {allowed} request.")
-        self.allowed = allowed
-
-
-class Busy(TillportError):
-    """Ours: no room for another stream, or the service is stopping."""
-
-    code = "busy"
 
 
 STATUS: Mapping[type[TillportError], int] = {

@@ -8,7 +8,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from tillport.adapters.litestar.access import caller_of, query, server_only
 from tillport.adapters.litestar.door import Door
-from tillport.adapters.litestar.errors import BadRequest
+from tillport.adapters.litestar.refusals import BadRequest
 from tillport.adapters.litestar.replies import AnyRequest
 from tillport.adapters.litestar.stream import position_of, selector_of, shown, without_client_secret_of
 from tillport.ports.event_log import RecordedEvent

@@ -7,7 +7,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from tillport.adapters.litestar.door import Door
-from tillport.adapters.litestar.errors import Busy
+from tillport.adapters.litestar.refusals import Busy
 from tillport.ports.event_log import LogUnavailable
 
 READY_SECONDS = 5.0

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from tillport.adapters.litestar.body import decode_json
-from tillport.adapters.litestar.errors import BadRequest
+from tillport.adapters.litestar.refusals import BadRequest
 from tillport.domain import InvalidOrder
 from tillport.ports.money import InvalidAmount, Money, UnknownCurrency, decimals
 from tillport.ports.payments import ChargeOrder

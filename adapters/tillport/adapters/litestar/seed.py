@@ -10,8 +10,8 @@ from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from tillport.adapters.litestar.access import caller_of, caller_of_key, header
 from tillport.adapters.litestar.body import read_body
 from tillport.adapters.litestar.door import Door
-from tillport.adapters.litestar.errors import NotFound, Unauthorized
 from tillport.adapters.litestar.orders import seed_order
+from tillport.adapters.litestar.refusals import NotFound, Unauthorized
 from tillport.adapters.litestar.replies import AnyRequest, make_charge
 from tillport.adapters.litestar.webhook import webhook_handler, webhook_handler_with_parameters
 from tillport.ports.access import Caller

@@ -21,7 +21,8 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from tillport.adapters.litestar.access import caller_of, header, plain_id, query
 from tillport.adapters.litestar.door import Door
-from tillport.adapters.litestar.errors import BadRequest, log_failure
+from tillport.adapters.litestar.errors import log_failure
+from tillport.adapters.litestar.refusals import BadRequest
 from tillport.adapters.litestar.replies import AnyRequest
 from tillport.domain import Reset, may_hear, parse_selector, projection, sees_raw, without_client_secret
 from tillport.domain.notify import Heard

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from tillport.adapters.litestar.errors import Busy
+from tillport.adapters.litestar.refusals import Busy
 
 
 @attrs.define(eq=False)

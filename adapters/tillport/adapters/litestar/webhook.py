@@ -16,7 +16,7 @@ from tillport.adapters.litestar.access import header
 from tillport.adapters.litestar.asgi import answer, answer_problem
 from tillport.adapters.litestar.body import read_body
 from tillport.adapters.litestar.door import Door
-from tillport.adapters.litestar.errors import Disconnected, MethodNotAllowed
+from tillport.adapters.litestar.refusals import Disconnected, MethodNotAllowed
 from tillport.adapters.litestar.replies import AnyRequest
 from tillport.domain import WebhookRefused
 
