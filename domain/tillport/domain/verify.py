@@ -236,10 +236,7 @@ def _open_envelope(body: bytes) -> Envelope:
         envelope = _decode(body)
     except UnicodeDecodeError:
         problem = "its body is not UTF-8"
-    except (
-        msgspec.DecodeError,
-        RecursionError,
-    ) as error:  # the latter is msgspec's word for "nested too deep"
+    except (msgspec.DecodeError, RecursionError) as error:  # the latter: nested too deep
         problem = f"its body can't be read as one ({error})"
     else:
         if envelope.object == "event" and 0 < len(envelope.id) <= 255 and 0 < len(envelope.type) <= 255:
