@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from litestar import Litestar
 
 
+MEMORY_MESSAGES_MAX = 1_000
+"""How many messages the courier in memory holds for listeners in this process; the log is the record."""
+
+
 @attrs.frozen(kw_only=True)
 class Service:
     """A till that is open, and what it is made of."""
@@ -162,7 +166,7 @@ def _stripe_gateway(
 def _channel(messaging_url: Secret, clock: Clock, closing: AsyncExitStack) -> Channel:
     url = messaging_url.reveal()
     if url.startswith("memory:"):
-        return MemoryChannel(clock)
+        return MemoryChannel(clock, keeps=MEMORY_MESSAGES_MAX)
     from tillport.adapters.nats import Access, NatsChannel
 
     channel = NatsChannel(Access(servers=url.split(",")))

@@ -53,6 +53,9 @@ class MemoryDelivery:
 class MemoryChannel:
     """Keep messages for as long as the process lives, and deliver each at least once to every consumer name.
 
+    `keeps` bounds how many, for a process that runs for months: the oldest go, heard or not, as from a JetStream
+    stream with a limit. None keeps all of them.
+
     Set `available` to False, and publishing raises `ChannelUnavailable` and consumers wait. `breaks_after` is how
     many more messages are stored before it goes away by itself, in the middle of a batch if need be.
 
@@ -72,6 +75,9 @@ class MemoryChannel:
     duplicate_window_seconds: float = attrs.field(default=600.0, kw_only=True)
     most_bytes: int = attrs.field(default=1_048_576, kw_only=True)
     breaks_after: int | None = attrs.field(default=None, kw_only=True)
+    keeps: int | None = attrs.field(default=None, kw_only=True)
+    first: int = attrs.field(init=False, default=0)
+    """The index of the oldest message that is still held. For the consumers."""
     _available: bool = attrs.field(default=True, kw_only=True)
     _messages: list[Message] = attrs.field(init=False, factory=list)
     _known: dict[str, float] = attrs.field(init=False, factory=dict)
@@ -135,7 +141,8 @@ class MemoryChannel:
 
     def held(self, index: int) -> Message | None:
         """Return the message with that index, None past the end or while the channel is away. For the consumers."""
-        return self._messages[index] if self.available and index < len(self._messages) else None
+        at = index - self.first
+        return self._messages[at] if self.available and 0 <= at < len(self._messages) else None
 
     def _check_size(self, message: Message) -> None:
         size = len(message.body) + sum(len(n) + len(v.encode()) for n, v in message.headers.items())
@@ -153,6 +160,9 @@ class MemoryChannel:
             return
         self._known[message.id] = now
         self._messages.append(attrs.evolve(message, headers=dict(message.headers)))
+        if self.keeps is not None and len(self._messages) > self.keeps:
+            self.first += 1
+            self._known.pop(self._messages.pop(0).id, None)
         self.stir()
 
 
@@ -219,6 +229,11 @@ class MemoryConsumer:
         """Return what is to be delivered now: what is due again first, then what is new."""
         if not self._channel.available:
             return None
+        place, first = self._place, self._channel.first
+        place.next = max(place.next, first)
+        for index in [index for index in place.due if index < first]:
+            del place.due[index]
+            place.attempts.pop(index, None)
         now = self._channel.clock.now()
         late = [index for index, moment in self._place.due.items() if moment <= now]
         if late:
