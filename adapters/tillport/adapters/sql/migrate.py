@@ -20,7 +20,6 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from tillport.adapters.sql.creation import VERSION_TABLE
 from tillport.adapters.sql.schema import metadata_for
@@ -134,6 +133,8 @@ def on_database(url: str, work: Callable[[Connection], T]) -> T:
                 return work(connection)
         finally:
             engine.dispose()
+
+    from sqlalchemy.ext.asyncio import create_async_engine  # needs greenlet, which SQLite does not
 
     async def through_asyncpg() -> T:
         scheme, _, rest = url.partition("://")

@@ -51,7 +51,7 @@ def record_exclusively(connection: sqlite3.Connection, events: Sequence[Event]) 
         rows = connection.execute('SELECT event_id FROM "StripeEvents" WHERE seq > ?', (before,)).fetchall()
         new = {event_id for (event_id,) in rows}
     _record_aliases(connection.execute, [unique[event_id] for event_id in unique if event_id in new])
-    return _first_of_each(events, new)
+    return first_of_each(events, new)
 
 
 def record_through(execute: Execute, events: Sequence[Event]) -> list[bool]:
@@ -67,7 +67,7 @@ def record_through(execute: Execute, events: Sequence[Event]) -> list[bool]:
         result = execute(_insert(len(part), returning=True), _flat(part))
         new.update(row[0] for row in result.fetchall())
     _record_aliases(execute, [unique[event_id] for event_id in unique if event_id in new])
-    return _first_of_each(events, new)
+    return first_of_each(events, new)
 
 
 def _record_aliases(execute: Execute, events: list[Event]) -> None:
@@ -94,7 +94,8 @@ def _flat(part: list[Event]) -> tuple[Any, ...]:
     return tuple(value for event in part for value in event_row(event))
 
 
-def _first_of_each(events: Sequence[Event], new: set[str]) -> list[bool]:
+def first_of_each(events: Sequence[Event], new: set[str]) -> list[bool]:
+    """Say of each event whether it is new: the first of its id, if that id is among the new ones."""
     result: list[bool] = []
     for event in events:
         result.append(event.id in new)
