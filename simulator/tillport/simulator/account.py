@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from tillport.simulator.resources.balance_transactions import BalanceTransaction
     from tillport.simulator.resources.charges import Charge
     from tillport.simulator.resources.customers import Customer
+    from tillport.simulator.resources.disputes import Dispute
+    from tillport.simulator.resources.early_fraud_warnings import EarlyFraudWarning
     from tillport.simulator.resources.payment_intents import PaymentIntent
     from tillport.simulator.resources.payment_methods import PaymentMethod
     from tillport.simulator.resources.refunds import Refund
-    from tillport.simulator.resources.tokens import Token
+    from tillport.simulator.resources.tokens import CardSource, Token
     from tillport.simulator.resources.webhook_endpoints import WebhookEndpoint
 
 API_VERSION = DEFAULT_VERSION
@@ -87,6 +89,15 @@ class Account:
         self.payment_intents: Collection[PaymentIntent] = Collection("payment_intent", indexed=("customer",))
         self.charges: Collection[Charge] = Collection("charge", indexed=("customer", "transfer_group"))
         self.balance_transactions: Collection[BalanceTransaction] = Collection("balance_transaction")
+        self.cards: Collection[CardSource] = Collection("source", indexed=("customer",))
+        self.disputes: Collection[Dispute] = Collection("dispute", indexed=("charge", "payment_intent"))
+        self.early_fraud_warnings: Collection[EarlyFraudWarning] = Collection(
+            "early_fraud_warning", indexed=("charge", "payment_intent")
+        )
+        # Payment methods whose owner has agreed, at the bank, to payments while away.
+        self.set_up_methods: set[str] = set()
+        # Payment methods that paid once, or left their customer: without a customer they pay no more.
+        self.spent_methods: set[str] = set()
         self.customers: Collection[Customer] = Collection("customer", indexed=("email",))
         self.deleted_customers: set[str] = set()
         self.refunds: Collection[Refund] = Collection("refund", indexed=("charge", "payment_intent"))

@@ -36,6 +36,9 @@ def decline(code: str, decline_code: str | None = None, *, blocked: bool = False
     return Decline(code, decline_code, text, param, blocked)
 
 
+AUTHENTICATION_REQUIRED = decline("authentication_required", "authentication_required")
+
+
 class Card(msgspec.Struct, frozen=True):
     """How one test number behaves."""
 
@@ -225,7 +228,7 @@ CARDS: tuple[Card, ...] = (
         "5105008400000002",
         "mastercard",
         names=("createMastercardComplianceDispute",),
-        dispute="compliance",
+        dispute="mastercard_compliance",
         dispute_count=1,
     ),
     Card(

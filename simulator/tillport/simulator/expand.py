@@ -7,7 +7,7 @@ import msgspec
 
 from tillport.simulator.account import Account
 from tillport.simulator.errors import invalid
-from tillport.simulator.resources import balance_transactions
+from tillport.simulator.resources import balance_transactions, payment_methods, sources
 from tillport.simulator.resources.common import List
 
 MAX_DEPTH = 4
@@ -24,6 +24,13 @@ def _from(name: str) -> Callable[[Account, Any], Any]:
 def _txn(account: Account, value: Any) -> Any:
     found = account.balance_transactions.find(value)
     return value if found is None else balance_transactions.shown(account, found)
+
+
+def _source(account: Account, value: str) -> Any:
+    """Return what a balance transaction is about: a charge, a refund or a dispute, as its id says."""
+    kinds: dict[str, Any] = {"ch": account.charges, "re": account.refunds, "du": account.disputes}
+    kind = kinds.get(value[:2])
+    return value if kind is None else kind.find(value) or value
 
 
 def _refunds(account: Account, owner: Any) -> Any:
@@ -50,12 +57,20 @@ EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
         "customer": _from("customers"),
         "latest_charge": _from("charges"),
         "on_behalf_of": None,
-        "payment_method": _from("payment_methods"),
+        "payment_method": lambda account, value: payment_methods.find(account, value) or value,
         "payment_record": None,
         "review": None,
     },
+    "customer": {
+        "default_source": lambda account, value: account.cards.find(value) or value,
+        "sources": lambda account, owner: sources.of(account, owner.id, {"limit": 10}),
+        "test_clock": None,
+    },
+    "card": {"customer": _from("customers")},
+    "dispute": {"charge": _from("charges"), "payment_intent": _from("payment_intents")},
+    "radar.early_fraud_warning": {"charge": _from("charges"), "payment_intent": _from("payment_intents")},
     "payment_method": {"customer": _from("customers")},
-    "balance_transaction": {"source": _from("charges")},
+    "balance_transaction": {"source": _source},
     "refund": {
         "balance_transaction": _txn,
         "charge": _from("charges"),
@@ -63,7 +78,7 @@ EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
         "payment_intent": _from("payment_intents"),
     },
 }
-_COMPUTED = {("charge", "refunds")}
+_COMPUTED = {("charge", "refunds"), ("customer", "sources")}
 
 
 def expand(account: Account, value: Any, paths: Sequence[Any]) -> Any:
@@ -99,7 +114,7 @@ def _apply(account: Account, value: Any, tree: _Tree) -> Any:
         if known is None or name not in known:
             raise _cannot(name)
         resolve = known[name]
-        old = getattr(value, name)
+        old = getattr(value, name, None)
         if resolve is None or (old is None):
             continue
         new = resolve(account, value) if (kind, name) in _COMPUTED else resolve(account, old)

@@ -8,11 +8,14 @@ from tillport.simulator.resources import (
     balance_transactions,
     charges,
     customers,
+    disputes,
+    early_fraud_warnings,
     events,
     payment_intents,
     payment_methods,
     refunds,
     search,
+    sources,
     tokens,
     webhook_endpoints,
 )
@@ -26,6 +29,9 @@ ROUTES: tuple[Route, ...] = (
     *charges.ROUTES,
     *refunds.ROUTES,
     *customers.ROUTES,
+    *sources.ROUTES,
+    *disputes.ROUTES,
+    *early_fraud_warnings.ROUTES,
     *balance_transactions.ROUTES,
     *events.ROUTES,
     *webhook_endpoints.ROUTES,
@@ -36,7 +42,7 @@ ROUTES: tuple[Route, ...] = (
 NOT_MODELLED = frozenset(
     "account account_links account_sessions accounts apple_pay application_fees apps balance balance_settings billing "
     "billing_portal checkout climate confirmation_tokens country_specs coupons credit_notes customer_sessions "
-    "disputes entitlements ephemeral_keys exchange_rates file_links files financial_connections forwarding "
+    "entitlements ephemeral_keys exchange_rates file_links files financial_connections forwarding "
     "identity invoice_payments invoiceitems invoices issuing mandates payment_attempt_records payment_links "
     "payment_method_configurations payment_method_domains payment_records payouts plans prices products "
     "promotion_codes quotes radar reporting reviews setup_attempts setup_intents shipping_rates sigma sources "

@@ -94,6 +94,8 @@ class Simulator:
     refunds: Operations
     customers: Operations
     balance_transactions: Operations
+    disputes: Operations
+    early_fraud_warnings: Operations
     events: Operations
     webhook_endpoints: Operations
 

@@ -11,6 +11,8 @@ from tillport.simulator.resources.common import Call, List, Route
 # Stripe's list price for a US card. Every currency settles in itself here: no exchange rate is modelled.
 FEE_PERMILLE = 29
 FEE_FIXED_MINOR = 30
+# From a real dispute's balance transaction; Stripe's fee differs by country.
+DISPUTE_FEE_MINOR = 1500
 AVAILABLE_AFTER_SECONDS = 2 * 86400
 
 
@@ -65,6 +67,31 @@ def for_charge(
             reporting_category="charge",
             source=charge.id,
             type="charge",
+        )
+    )
+
+
+def for_dispute(account: Account, dispute: Any, amount_minor: int) -> BalanceTransaction:
+    """Book a dispute's withdrawal with Stripe's fee, or its reversal; the fee is not given back."""
+    now = int(account.now())
+    out = amount_minor < 0
+    fee = DISPUTE_FEE_MINOR if out else 0
+    return account.balance_transactions.add(
+        BalanceTransaction(
+            id=account.ids.on("txn_", dispute.charge[3:19]),
+            amount=amount_minor,
+            available_on=now,
+            created=now,
+            currency=dispute.currency,
+            description=f"Chargeback {'withdrawal' if out else 'reversal'} for {dispute.charge}",
+            fee=fee,
+            fee_details=(
+                (FeeDetail(amount=fee, currency=dispute.currency, description="Dispute fee"),) if fee else ()
+            ),
+            net=amount_minor - fee,
+            reporting_category="dispute" if out else "dispute_reversal",
+            source=dispute.id,
+            type="adjustment",
         )
     )
 

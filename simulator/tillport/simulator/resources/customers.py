@@ -8,7 +8,7 @@ from tillport.simulator import params as p
 from tillport.simulator.account import Account
 from tillport.simulator.errors import missing_object
 from tillport.simulator.params import EMPTY, Spec
-from tillport.simulator.resources import payment_methods
+from tillport.simulator.resources import payment_methods, sources
 from tillport.simulator.resources.common import (
     ADDRESS,
     SHIPPING,
@@ -51,6 +51,7 @@ class Customer(msgspec.Struct, frozen=True, kw_only=True):
     preferred_locales: list[str] = []
     shipping: dict[str, Any] | None = None
     tax_exempt: str = "none"
+    sources: Any = msgspec.UNSET
     test_clock: None = None
 
 
@@ -66,37 +67,48 @@ _FIELDS: dict[str, p.Parser] = {
             unmodelled=frozenset({"custom_fields", "footer", "rendering_options"}),
         )
     ),
+    "source": sources.SOURCE,
+    "card": sources.SOURCE,
+    "tax_exempt": p.one_of("none", "exempt", "reverse", empty=True),
     **dict.fromkeys(_WORDS, p.string),
 }
 _UNMODELLED = frozenset(
-    "balance business_name cash_balance individual_name invoice_prefix next_invoice_sequence source tax tax_exempt "
-    "tax_id_data test_clock default_source".split()
+    "balance business_name cash_balance individual_name invoice_prefix next_invoice_sequence tax tax_id_data "
+    "test_clock".split()
 )
 CREATE = Spec({**_FIELDS, "payment_method": p.string}, unmodelled=_UNMODELLED)
-UPDATE = Spec(_FIELDS, unmodelled=_UNMODELLED)
+UPDATE = Spec({**_FIELDS, "default_source": p.string, "default_card": p.string}, unmodelled=_UNMODELLED)
 LIST = p.list_spec(email=p.string)
 
 
 def create(account: Account, call: Call, params: dict[str, Any]) -> Customer:
-    method = None
+    """Create a customer; a card given with it is judged by its bank first, and a decline leaves no customer."""
+    method = card = None
     if params.get("payment_method"):
         method = payment_methods.resolve(account, params["payment_method"], "payment_method")
+        payment_methods.check_attachable(method)
+    given = params.get("source") or params.get("card")
+    if given:
+        card = sources.judged(account, given, "source")
     customer = Customer(
         id=account.ids.short("cus_"),
         created=int(account.now()),
+        default_source=None if card is None else card.id,
         invoice_prefix=account.ids.chars(8).upper(),
-        **_changes(EMPTY, params),
+        **_changes(account, None, EMPTY, params),
     )
-    if method is not None:
-        payment_methods.check_attachable(method)
     account.customers.add(customer)
     account.emit("customer.created", customer, call.origin)
+    if card is not None:
+        sources.saved(account, call.origin, customer, card)
     if method is not None:
         payment_methods.attached(account, call.origin, method, customer.id)
     return customer
 
 
-def _changes(old_metadata: dict[str, str], params: dict[str, Any]) -> dict[str, Any]:
+def _changes(
+    account: Account, customer_id: str | None, old_metadata: dict[str, str], params: dict[str, Any]
+) -> dict[str, Any]:
     changes: dict[str, Any] = {name: params[name] or None for name in _WORDS if name in params}
     if "address" in params:
         changes["address"] = address_of(params["address"]) if params["address"] else None
@@ -107,9 +119,16 @@ def _changes(old_metadata: dict[str, str], params: dict[str, Any]) -> dict[str, 
     if "preferred_locales" in params:
         changes["preferred_locales"] = params["preferred_locales"]
     if params.get("invoice_settings"):
-        changes["invoice_settings"] = InvoiceSettings(
-            default_payment_method=params["invoice_settings"].get("default_payment_method") or None
-        )
+        chosen = params["invoice_settings"].get("default_payment_method") or None
+        if chosen is not None:
+            found = payment_methods.find(account, chosen)
+            if found is None or (customer_id is not None and found.customer != customer_id):
+                raise missing_object(
+                    "PaymentMethod", chosen[:255], "invoice_settings[default_payment_method]", status=400
+                )
+        changes["invoice_settings"] = InvoiceSettings(default_payment_method=chosen)
+    if "tax_exempt" in params:
+        changes["tax_exempt"] = params["tax_exempt"] or "none"
     return changes
 
 
@@ -121,7 +140,18 @@ def retrieve(account: Account, call: Call, params: dict[str, Any], customer_id: 
 
 def update(account: Account, call: Call, params: dict[str, Any], customer_id: str) -> Customer:
     old: Customer = account.customers.get(customer_id, "id")
-    changes = _changes(old.metadata, params)
+    changes = _changes(account, old.id, old.metadata, params)
+    given = params.get("source") or params.get("card")
+    replaced = None
+    if given:
+        # A new source takes the old default's place, and the old default goes.
+        card = sources.judged(account, given, "source")
+        replaced = account.cards.find(old.default_source) if old.default_source else None
+        changes["default_source"] = sources.saved(account, call.origin, old, card).id
+    elif wanted := params.get("default_source") or params.get("default_card"):
+        changes["default_source"] = sources.of_customer(account, old, wanted).id
+    if replaced is not None:
+        sources.removed(account, call.origin, replaced)
     new = account.customers.put(msgspec.structs.replace(old, **changes))
     previous = {k: getattr(old, k) for k, v in changes.items() if getattr(old, k) != v}
     if previous:
@@ -135,6 +165,8 @@ def delete(account: Account, call: Call, params: dict[str, Any], customer_id: st
         raise missing_object("customer", customer_id, "id")
     for method in account.payment_methods.page({"limit": 100}, where={"customer": customer_id}).data:
         payment_methods.released(account, call.origin, method)
+    for card in sources.of(account, customer_id, {"limit": 100}).data:
+        sources.removed(account, call.origin, card)
     account.customers.remove(customer_id)
     account.deleted_customers.add(customer_id)
     account.emit("customer.deleted", old, call.origin)

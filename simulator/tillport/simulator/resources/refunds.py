@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from tillport.simulator import cards as c
 from tillport.simulator import currencies
 from tillport.simulator import params as p
 from tillport.simulator.account import STRIPE_ITSELF, Account, Origin
-from tillport.simulator.errors import ApiError, invalid
+from tillport.simulator.errors import ApiError, invalid, missing_object
 from tillport.simulator.params import EMPTY, Spec
+from tillport.simulator.resources import disputes, early_fraud_warnings
 from tillport.simulator.resources.balance_transactions import AVAILABLE_AFTER_SECONDS, BalanceTransaction
-from tillport.simulator.resources.charges import Charge
+from tillport.simulator.resources.charges import Charge, card_of
 from tillport.simulator.resources.common import Call, List, Route
 
 # How long the bank takes in the two cases that take time; Stripe says "later".
@@ -63,15 +63,19 @@ LIST = p.list_spec(charge=p.string, payment_intent=p.string)
 def create(account: Account, call: Call, params: dict[str, Any]) -> Refund:
     """Give back what is left of a charge, or a part of it."""
     charge = _charge(account, params)
-    left = charge.amount_captured - charge.amount_refunded
-    if charge.status != "succeeded" or not charge.captured:
+    if charge.status != "succeeded":
+        raise invalid(f"Charge {charge.id} failed: there is nothing to refund.", "charge")
+    if charge.payment_intent is not None and not charge.captured:
         raise invalid(
             f"Charge {charge.id} has not been captured; cancel its PaymentIntent instead.", "charge"
         )
-    if charge.disputed:
+    if charge.disputed and not _refundable(account, charge):
         raise ApiError(
             400, f"Charge {charge.id} has been charged back; cannot issue a refund.", code="charge_disputed"
         )
+    # Giving back an authorisation of the Charges API releases all of it.
+    held = not charge.captured
+    left = (charge.amount if held else charge.amount_captured) - charge.amount_refunded
     if left == 0:
         raise ApiError(400, f"Charge {charge.id} has already been refunded.", code="charge_already_refunded")
     amount = params.get("amount", left)
@@ -82,10 +86,17 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Refund:
             f"({currencies.shown(left, charge.currency)})",
             param="amount",
         )
-    card = c.by_fingerprint(charge.payment_method_details.card.fingerprint)  # type: ignore[union-attr] # ours has one
+    if held and amount < left:
+        raise ApiError(
+            400,
+            "You cannot partially refund an uncaptured charge. Instead, capture the charge for an amount less than the "
+            "original amount.",
+            param="amount",
+        )
+    card = card_of(charge)
     pending = card.refund == "pending"
     refund_id = account.ids.on("re_", charge.id[3:19])
-    txn = None if pending else _book(account, refund_id, charge, -amount, "refund")
+    txn = None if pending or held else _book(account, refund_id, charge, -amount, "refund")
     refund = account.refunds.add(
         Refund(
             id=refund_id,
@@ -111,6 +122,12 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Refund:
     else:
         account.schedule(REFERENCE_SECONDS, _reference, account, refund.id)
     return refund
+
+
+def _refundable(account: Account, charge: Charge) -> bool:
+    """Tell whether every dispute of a charge leaves it refundable: inquiries do, until they escalate."""
+    found = account.disputes.page({"limit": 100}, where={"charge": charge.id}).data
+    return all(dispute.is_charge_refundable for dispute in found)
 
 
 def _charge(account: Account, params: dict[str, Any]) -> Charge:
@@ -162,13 +179,16 @@ def _move(account: Account, charge: Charge, amount: int, origin: Origin) -> None
     total = charge.amount_refunded + amount
     new = account.charges.put(
         msgspec.structs.replace(
-            charge, amount_refunded=total, refunded=total == charge.amount_captured == charge.amount
+            charge, amount_refunded=total, refunded=total == (charge.amount_captured or charge.amount)
         )
     )
     previous: dict[str, Any] = {"amount_refunded": charge.amount_refunded}
     if new.refunded:
         previous["refunded"] = False
     account.emit("charge.refunded", new, origin, previous)
+    if new.refunded:
+        disputes.refunded(account, new)
+        early_fraud_warnings.no_longer_actionable(account, new.id)
 
 
 def _changed(account: Account, refund: Refund, previous: dict[str, Any]) -> None:
@@ -249,10 +269,47 @@ def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
     return List(data=page.data, has_more=page.has_more, url="/v1/refunds")
 
 
+def create_for_charge(account: Account, call: Call, params: dict[str, Any], charge_id: str) -> Refund:
+    account.charges.get(charge_id, "charge")
+    return create(account, call, {**params, "charge": charge_id})
+
+
+def list_of_charge(account: Account, call: Call, params: dict[str, Any], charge_id: str) -> List:
+    account.charges.get(charge_id, "charge")
+    page = account.refunds.page(params, where={"charge": charge_id})
+    return List(data=page.data, has_more=page.has_more, url=f"/v1/charges/{charge_id}/refunds")
+
+
+def retrieve_of_charge(
+    account: Account, call: Call, params: dict[str, Any], charge_id: str, refund_id: str
+) -> Refund:
+    found = retrieve(account, call, params, refund_id)
+    if found.charge != charge_id:
+        raise missing_object("refund", refund_id[:255], "refund")
+    return found
+
+
+def update_of_charge(
+    account: Account, call: Call, params: dict[str, Any], charge_id: str, refund_id: str
+) -> Refund:
+    retrieve_of_charge(account, call, {}, charge_id, refund_id)
+    return update(account, call, params, refund_id)
+
+
+_CREATE_BELOW = Spec(
+    {k: v for k, v in CREATE.fields.items() if k not in ("charge", "payment_intent")},
+    unmodelled=CREATE.unmodelled,
+)
+
 ROUTES = (
     Route("POST", "/v1/refunds", create, CREATE),
     Route("GET", "/v1/refunds", list_, LIST),
     Route("GET", "/v1/refunds/{refund}", retrieve),
     Route("POST", "/v1/refunds/{refund}", update, UPDATE),
     Route("POST", "/v1/refunds/{refund}/cancel", cancel),
+    Route("POST", "/v1/charges/{charge}/refund", create_for_charge, _CREATE_BELOW, name="refund"),
+    Route("POST", "/v1/charges/{charge}/refunds", create_for_charge, _CREATE_BELOW, name="create_refund"),
+    Route("GET", "/v1/charges/{charge}/refunds", list_of_charge, p.list_spec(), name="list_refunds"),
+    Route("GET", "/v1/charges/{charge}/refunds/{refund}", retrieve_of_charge, name="retrieve_refund"),
+    Route("POST", "/v1/charges/{charge}/refunds/{refund}", update_of_charge, UPDATE, name="update_refund"),
 )

@@ -126,6 +126,36 @@ def card_source(account: Account, given: dict[str, Any]) -> CardSource:
     )
 
 
+def magic_source(account: Account, card: c.Card) -> CardSource:
+    """Return the card of a named test token, its security code as if it had been sent."""
+    month, year = MAGIC_EXPIRY
+    return CardSource(
+        id=account.ids.own("card_"),
+        brand=c.BRAND_NAMES.get(card.brand, "Unknown"),
+        country=card.country,
+        cvc_check="unchecked",
+        # The cards whose name promises a failing address check fail it; the others were sent no address.
+        address_line1_check=None if card.line1_check == "pass" else card.line1_check,
+        address_zip_check=None if card.postal_code_check == "pass" else card.postal_code_check,
+        exp_month=month,
+        exp_year=year,
+        fingerprint=c.fingerprint(card),
+        funding=card.funding,
+        last4=card.last4,
+    )
+
+
+def checked(source: CardSource) -> CardSource:
+    """Return a card as it stands after its first use: what was sent has been checked."""
+    card = c.by_fingerprint(source.fingerprint or "")
+    return msgspec.structs.replace(
+        source,
+        cvc_check=card.cvc_check if source.cvc_check else None,
+        address_line1_check=card.line1_check if source.address_line1 or source.address_line1_check else None,
+        address_zip_check=card.postal_code_check if source.address_zip or source.address_zip_check else None,
+    )
+
+
 def judged(number: str, param: str) -> c.Card:
     """Return the test card of a number; refuse what is no card number, or no test card's."""
     digits = number.replace(" ", "").replace("-", "")

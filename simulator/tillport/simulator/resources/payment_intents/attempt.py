@@ -6,8 +6,8 @@ import msgspec
 
 from tillport.simulator import cards as c
 from tillport.simulator.account import Account, Origin
-from tillport.simulator.errors import ApiError, doc_url
-from tillport.simulator.resources import balance_transactions, charges
+from tillport.simulator.errors import doc_url
+from tillport.simulator.resources import balance_transactions, charges, disputes
 from tillport.simulator.resources.payment_intents.completion import expire
 from tillport.simulator.resources.payment_intents.intent import PaymentIntent
 from tillport.simulator.resources.payment_methods import PaymentMethod
@@ -23,6 +23,7 @@ def attempt(
 ) -> PaymentIntent:
     """Ask the bank once: make the charge, move the intent, emit the events; raise the 402 of a decline."""
     capture = intent.capture_method != "manual"
+    card = c.by_fingerprint(method.card.fingerprint)
     charge = charges.make(
         account,
         stem=intent.id[3:19],
@@ -47,7 +48,7 @@ def attempt(
         account.earlier_charges[intent.id] = (*earlier, intent.latest_charge)
     if decline is not None:
         failed = failed_attempt(account, origin, intent, method, decline, charge)
-        raise declined(failed, method, decline, charge)
+        raise charges.declined(charge, decline, payment_intent=failed, payment_method=method)
     if capture and intent.capture_method == "automatic":
         txn = balance_transactions.for_charge(account, charge, charge.amount)
         charge = account.charges.put(msgspec.structs.replace(charge, balance_transaction=txn.id))
@@ -66,6 +67,7 @@ def attempt(
     account.emit("charge.succeeded", charge, origin)
     if capture:
         account.emit("payment_intent.succeeded", intent, origin)
+        disputes.foresee(account, charge, card)
         if charge.balance_transaction is None:
             account.schedule(account.settle_seconds, charges.settle, account, charge.id)
     else:
@@ -111,23 +113,3 @@ def failed_attempt(
         account.emit("charge.failed", charge, origin)
     account.emit("payment_intent.payment_failed", failed, origin)
     return failed
-
-
-def declined(
-    intent: PaymentIntent, method: PaymentMethod, decline: c.Decline, charge: charges.Charge
-) -> ApiError:
-    fields: dict[str, Any] = {"charge": charge.id}
-    if charge.outcome is not None and charge.outcome.advice_code is not None:
-        fields["advice_code"] = charge.outcome.advice_code
-    if decline.decline_code is not None:
-        fields["decline_code"] = decline.decline_code
-    return ApiError(
-        402,
-        decline.message,
-        type="card_error",
-        code=decline.code,
-        param=decline.param,
-        payment_intent=intent,
-        payment_method=method,
-        **fields,
-    )

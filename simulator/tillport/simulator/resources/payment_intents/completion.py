@@ -8,7 +8,7 @@ from tillport.simulator import currencies
 from tillport.simulator import params as p
 from tillport.simulator.account import STRIPE_ITSELF, Account, Origin
 from tillport.simulator.errors import invalid
-from tillport.simulator.resources import balance_transactions, charges
+from tillport.simulator.resources import charges
 from tillport.simulator.resources.common import Call
 from tillport.simulator.resources.payment_intents.intent import OPEN, PaymentIntent, unexpected
 
@@ -35,27 +35,12 @@ def capture(account: Account, call: Call, params: dict[str, Any], intent_id: str
     }
     if "metadata" in params:
         changes["metadata"] = p.merged(intent.metadata, params["metadata"])
-    old: charges.Charge = account.charges.get(intent.latest_charge)
-    txn = balance_transactions.for_charge(account, old, taken)
-    details = old.payment_method_details
-    if details is not None:
-        card = msgspec.structs.replace(details.card, capture_before=msgspec.UNSET)
-        details = charges.PaymentMethodDetails(card)
-    charge = account.charges.put(
-        msgspec.structs.replace(
-            old,
-            amount_captured=taken,
-            balance_transaction=txn.id,
-            captured=True,
-            payment_method_details=details,
-        )
-    )
+    charge, previous = charges.captured(account, account.charges.get(intent.latest_charge), taken)
     intent = account.payment_intents.put(
         msgspec.structs.replace(
             intent, amount_capturable=0, amount_received=taken, status="succeeded", **changes
         )
     )
-    previous = {"amount_captured": 0, "balance_transaction": None, "captured": False}
     account.emit("charge.captured", charge, call.origin, previous)
     account.emit("payment_intent.succeeded", intent, call.origin)
     return intent

@@ -1,23 +1,15 @@
-"""Charges: what a payment attempt leaves behind, good or bad; made by payment intents."""
+"""The charge itself: its fields, how one is made of an attempt, and how captured money is booked."""
 
 from typing import Any
 
 import msgspec
 
 from tillport.simulator import cards as c
-from tillport.simulator import params as p
 from tillport.simulator.account import Account
-from tillport.simulator.params import EMPTY, Spec
-from tillport.simulator.resources import balance_transactions
-from tillport.simulator.resources.common import (
-    NO_BILLING_DETAILS,
-    SHIPPING,
-    BillingDetails,
-    Call,
-    List,
-    Route,
-    shipping_of,
-)
+from tillport.simulator.errors import ApiError
+from tillport.simulator.params import EMPTY
+from tillport.simulator.resources import balance_transactions, disputes
+from tillport.simulator.resources.common import NO_BILLING_DETAILS, BillingDetails
 from tillport.simulator.resources.payment_methods import Checks, PaymentMethod
 
 AUTHORISED_SECONDS = (
@@ -257,90 +249,48 @@ def settle(account: Account, charge_id: str) -> None:
     charge: Charge = account.charges.get(charge_id)
     if charge.balance_transaction is not None:
         return
-    card = c.by_fingerprint(charge.payment_method_details.card.fingerprint)  # type: ignore[union-attr] # ours has one
     txn = balance_transactions.for_charge(
-        account, charge, charge.amount_captured, at_once=card.bypass_pending
+        account, charge, charge.amount_captured, at_once=card_of(charge).bypass_pending
     )
     new = account.charges.put(msgspec.structs.replace(charge, balance_transaction=txn.id))
     account.emit("charge.updated", new, previous={"balance_transaction": None})
 
 
-def retrieve(account: Account, call: Call, params: dict[str, Any], charge_id: str) -> Charge:
-    found: Charge = account.charges.get(charge_id, "id")
-    return found
+def card_of(charge: Charge) -> c.Card:
+    """Return the test card that a charge was made with: its number decides what happens later."""
+    return c.by_fingerprint(charge.payment_method_details.card.fingerprint)  # type: ignore[union-attr] # ours has one
 
 
-UPDATE = Spec(
-    {
-        "customer": p.string,
-        "description": p.text(40_000),
-        "fraud_details": p.hash_of(Spec({"user_report": p.one_of("fraudulent", "safe", empty=True)})),
-        "metadata": p.metadata,
-        "receipt_email": p.string,
-        "shipping": SHIPPING,
-        "transfer_group": p.string,
-    }
-)
-
-
-def update(account: Account, call: Call, params: dict[str, Any], charge_id: str) -> Charge:
-    """Change what may change; Stripe announces it as `charge.updated`."""
-    old = retrieve(account, call, {}, charge_id)
-    changes: dict[str, Any] = {}
-    for name in ("description", "receipt_email", "transfer_group"):
-        if name in params:
-            changes[name] = params[name] or None
-    if "metadata" in params:
-        changes["metadata"] = p.merged(old.metadata, params["metadata"])
-    if "shipping" in params:
-        changes["shipping"] = shipping_of(params["shipping"])
-    if params.get("fraud_details"):
-        changes["fraud_details"] = {k: v for k, v in params["fraud_details"].items() if v}
-    if "customer" in params:
-        changes["customer"] = account.customers.get(params["customer"], "customer", status=400).id
-    new = account.charges.put(msgspec.structs.replace(old, **changes))
-    previous = {k: getattr(old, k) for k, v in changes.items() if getattr(old, k) != v}
-    if previous:
-        account.emit("charge.updated", new, call.origin, previous)
-    return new
-
-
-def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
-    intent_id = params.get("payment_intent")
-    if intent_id is not None:
-        return _of_intent(account, params, intent_id)
-    page = account.charges.page(
-        params, where={"customer": params.get("customer"), "transfer_group": params.get("transfer_group")}
+def captured(
+    account: Account, old: Charge, amount_minor: int, **changes: Any
+) -> tuple[Charge, dict[str, Any]]:
+    """Take an authorisation's money, all or part; return the new version and what changed, for the event."""
+    txn = balance_transactions.for_charge(account, old, amount_minor, at_once=card_of(old).bypass_pending)
+    details = old.payment_method_details
+    if details is not None:
+        details = PaymentMethodDetails(msgspec.structs.replace(details.card, capture_before=msgspec.UNSET))
+    new = account.charges.put(
+        msgspec.structs.replace(
+            old,
+            amount_captured=amount_minor,
+            balance_transaction=txn.id,
+            captured=True,
+            payment_method_details=details,
+            **changes,
+        )
     )
-    return List(data=page.data, has_more=page.has_more, url="/v1/charges")
+    disputes.foresee(account, new, card_of(new))
+    previous = {"amount_captured": 0, "balance_transaction": None, "captured": False}
+    return new, previous | {k: getattr(old, k) for k in changes if getattr(old, k) != getattr(new, k)}
 
 
-def _of_intent(account: Account, params: dict[str, Any], intent_id: str) -> List:
-    """List one intent's attempts, newest first, from the intent itself."""
-    intent = account.payment_intents.get(intent_id, "payment_intent")
-    ids = [
-        *account.earlier_charges.get(intent_id, ()),
-        *([intent.latest_charge] if intent.latest_charge else []),
-    ]
-    ids.reverse()
-    low, high = params.get("created", (0, 1 << 62))
-    found = [ch for ch in (account.charges.get(i) for i in ids) if low <= ch.created <= high]
-    shown_ids = [ch.id for ch in found]
-    if (after := params.get("starting_after")) is not None:
-        account.charges.get(after, "starting_after")
-        found = found[shown_ids.index(after) + 1 :] if after in shown_ids else []
-    if (before := params.get("ending_before")) is not None:
-        account.charges.get(before, "ending_before")
-        found = found[: shown_ids.index(before)] if before in shown_ids else []
-    limit = params.get("limit", 10)
-    data = found[-limit:] if before else found[:limit]
-    return List(data=data, has_more=len(found) > limit, url="/v1/charges")
-
-
-LIST = p.list_spec(customer=p.string, payment_intent=p.string, transfer_group=p.string)
-
-ROUTES = (
-    Route("GET", "/v1/charges", list_, LIST),
-    Route("GET", "/v1/charges/{id}", retrieve),
-    Route("POST", "/v1/charges/{id}", update, UPDATE),
-)
+def declined(charge: Charge, decline: c.Decline, **embedded: Any) -> ApiError:
+    """Build the 402 of a declined attempt."""
+    fields: dict[str, Any] = {"charge": charge.id}
+    if charge.outcome is not None and charge.outcome.advice_code is not None:
+        fields["advice_code"] = charge.outcome.advice_code
+    if decline.decline_code is not None:
+        fields["decline_code"] = decline.decline_code
+    return ApiError(
+        402, decline.message, type="card_error", code=decline.code, param=decline.param, **embedded, **fields
+    )
