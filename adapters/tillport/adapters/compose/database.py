@@ -1,15 +1,20 @@
-"""The database's tables, brought up to date and compared, wherever a database URL points."""
+"""The database's tables, brought up to date and compared, wherever a database URL points.
+
+Needs Alembic, which is imported when it is needed: a till on SQLite makes its tables without it.
+"""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tillport.adapters.compose.secret import Secret
 from tillport.adapters.compose.settings import SettingsRefused
 from tillport.adapters.compose.stores import sqlite_path
-from tillport.adapters.sql.migrate import Check, check, on_database, sql, upgrade
 from tillport.ports.errors import TillportError
 
-__all__ = ["Check", "DatabaseUnavailable", "check_database", "database_sql", "upgrade_database"]
+if TYPE_CHECKING:
+    from tillport.adapters.sql.migrate import Check
+
+__all__ = ["DatabaseUnavailable", "check_database", "database_sql", "upgrade_database"]
 
 T = TypeVar("T")
 
@@ -22,16 +27,22 @@ class DatabaseUnavailable(TillportError):
 
 def upgrade_database(database_url: Secret) -> None:
     """Run the migrations that are missing, in one transaction. Safe while writers are at work, and twice."""
+    from tillport.adapters.sql.migrate import upgrade
+
     _on(database_url, upgrade)
 
 
-def check_database(database_url: Secret) -> Check:
+def check_database(database_url: Secret) -> "Check":
     """Compare the database with what this version of Tillport needs. Changes nothing."""
+    from tillport.adapters.sql.migrate import check
+
     return _on(database_url, check)
 
 
 def database_sql(database_url: Secret) -> str:
     """Return the SQL of every migration, for people who run it themselves. Reaches no database."""
+    from tillport.adapters.sql.migrate import sql
+
     return sql(_dialect(database_url))
 
 
@@ -46,6 +57,8 @@ def _dialect(database_url: Secret) -> str:
 
 
 def _on(database_url: Secret, work: Callable[[Any], T]) -> T:
+    from tillport.adapters.sql.migrate import on_database
+
     if _dialect(database_url) == "sqlite":
         sqlite_path(database_url.reveal())  # refuses a URL without a file
     try:

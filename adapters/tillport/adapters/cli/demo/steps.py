@@ -321,8 +321,8 @@ def forgery(scene: Scene) -> None:
 
 def late(scene: Scene) -> None:
     """Somebody subscribes when all is over."""
-    subscriber = scene.subscribe()
     began = time.perf_counter()
+    subscriber = scene.subscribe()
     try:
         heard = subscriber.wait_for(scene.about_success, seconds=WAIT_SECONDS)
     finally:
