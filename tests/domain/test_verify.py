@@ -129,6 +129,7 @@ def test_no_input_escapes_as_another_error(garbled: str, body: bytes) -> None:
         b"", b"null", b"[]", b'"evt_1"', b"{}", b"{", b"\xff\xfe", event(id=5), event(object="charge"), event(type=None),
         event(data=[]), event(data={}), event(livemode="no"), event(created="now"), event(id=""), event(id="e" * 256),
         event(object="v2.core.event"), event(note="x").replace(b'"x"', b'"\xff"'), b"\xef\xbb\xbf" + event(), event() * 2,
+        b"[" * 100_000, event(data={"object": {"x": 0}}).replace(b"0", b"[" * 50_000 + b"]" * 50_000),
     ],
 )  # fmt: skip
 def test_a_valid_signature_over_something_that_is_no_event_is_refused(body: bytes) -> None:

@@ -1,6 +1,6 @@
 """The till: the face that joins the verbs. What every driving adapter calls, and what an embedder holds."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 import attrs
 
@@ -83,7 +83,7 @@ class Till:
 
     def subscribe(
         self, selector: Selector | None, *, caller: Caller, after: int = 0, idle_seconds: float = 15.0
-    ) -> AsyncIterator[Heard]:
+    ) -> AsyncGenerator[Heard, None]:
         """Hear every selected event after a position: first what is recorded, then what comes, without end.
 
         Raises `Forbidden` at once if the caller may not listen to that.

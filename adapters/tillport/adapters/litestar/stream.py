@@ -12,7 +12,7 @@ says so in a comment and goes on from its last position.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from litestar import Response, get
@@ -156,8 +156,7 @@ class _Feed:
                 async with aclosing(self._heard(where, position)) as everything:
                     async for heard in everything:
                         await write(self._frame(heard))
-                        if not isinstance(heard, Reset):  # its own page is still to come
-                            position = heard.position
+                        position = heard.position
             except LogUnavailable:
                 await write(b": the log can't be read at the moment\n\n")
                 await clock.sleep_until(clock.now() + LOG_RETRY_SECONDS)
@@ -169,10 +168,7 @@ class _Feed:
 
     def _heard(self, where: Selector | None, position: int) -> AsyncGenerator[Heard, None]:
         ping_seconds = self.door.settings.ping_seconds
-        heard = self.door.till.subscribe(
-            where, caller=self._caller, after=position, idle_seconds=ping_seconds
-        )
-        return cast("AsyncGenerator[Heard, None]", heard)  # what it is; its face promises less than we close
+        return self.door.till.subscribe(where, caller=self._caller, after=position, idle_seconds=ping_seconds)
 
     def _frame(self, heard: Heard) -> bytes:
         if isinstance(heard, RecordedEvent):
