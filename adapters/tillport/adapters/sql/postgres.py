@@ -20,9 +20,16 @@ import attrs
 
 from tillport.adapters.sql.postgres_positions import Sequencer
 from tillport.adapters.sql.postgres_retention import forget
-from tillport.adapters.sql.postgres_statements import FIND_SOURCE, HEAD, page_statement, record_statement
+from tillport.adapters.sql.postgres_statements import (
+    ARRIVALS,
+    FIND_SOURCE,
+    HEAD,
+    page_statement,
+    record_statement,
+)
 from tillport.adapters.sql.postgres_store import (
     POSTGRESQL,
+    Connection,
     PostgresStore,
     StoreUnavailable,
     ValuesRefused,
@@ -39,6 +46,7 @@ from tillport.adapters.sql.rows import (
 )
 from tillport.adapters.sql.schema import order
 from tillport.adapters.sql.selection import find_statement, shape_of, values_of
+from tillport.adapters.sql.sqlite_events import first_of_each
 from tillport.adapters.sql.statements import Compiled, cursor_statements, ledger_statements
 from tillport.ports.cursors import LeaseLost
 from tillport.ports.errors import TillportError
@@ -83,13 +91,22 @@ def arrays(events: Sequence[Event]) -> list[list[Any]]:
     return columns
 
 
-def first_of_each(events: Sequence[Event], new: set[str]) -> list[bool]:
-    """Say of each event whether it is new: the first of its id, if that id is among the new ones."""
-    result: list[bool] = []
+async def record_on_asyncpg(connection: Connection, events: Sequence[Event]) -> list[bool]:
+    """Record the events in the transaction of a host's asyncpg connection, and say of each whether it is new.
+
+    Everything else is as `EventLog.record` has it, except that the caller commits: the event is in the log when the
+    host's transaction is, and readers see it a moment after. Raises `EventRefused` before anything is written, and
+    asyncpg's own errors. For other connections see `tillport.adapters.sql.host`.
+    """
     for event in events:
-        result.append(event.id in new)
-        new.discard(event.id)
-    return result
+        refuse_unrecordable(event)
+    if not events:
+        return []
+    values = arrays(events)
+    rows = await connection.fetch(_RECORD if len(values) == PLAIN_ARRAYS else _RECORD_WITH_ALIASES, *values)
+    if rows:
+        await connection.execute(f"NOTIFY {ARRIVALS}")  # heard when, and only if, the host commits
+    return first_of_each(events, {row[0] for row in rows})
 
 
 @attrs.frozen
@@ -117,7 +134,7 @@ class PostgresEventLog:
                     f"An event can't be kept: {error}", remedy="Ids and types are shorter than 2,600 bytes."
                 ) from error
         if rows:
-            self.sequencer.kick(min(row[1] for row in rows))
+            self.sequencer.kick(row[1] for row in rows)
         return first_of_each(events, {row[0] for row in rows})
 
     async def _insert(self, statement: str, values: list[list[Any]]) -> Sequence[Any]:

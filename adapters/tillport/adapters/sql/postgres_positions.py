@@ -21,30 +21,33 @@ sequencers may race or die at any point: one of them places an event, or its tra
 places it. There is no leader to be lost and no lease to run out. The commit that places is as durable as any other:
 if it could be lost after a reader saw it, another order might take its place.
 
-Who sequences. The process that recorded: `record` *kicks* its own `Sequencer`, which runs while the caller is being
-answered, and takes along whatever else was recorded meanwhile. So an event is visible one commit after it is durable,
-and nobody looks twice. If the process dies in between, another one's `sweep` (once a second, one look at an almost
-always empty table) finds what waits longer than it should. A transaction of a host's tells by `NOTIFY` that it
-committed, which wakes the sweeps at once.
+Who sequences. The process that recorded places its own: `record` *kicks* the process's `Sequencer` with the numbers
+that it inserted. It runs while the caller is being answered, and takes together whatever this process recorded
+meanwhile. So an event is visible one commit after it is durable, and no two processes do the same work. If the process
+dies in between, another one's `sweep` (once a second, one look at an almost always empty table) finds what waits
+longer than it should. A transaction of a host's tells by `NOTIFY` that it committed, which wakes the sweeps at once.
+
+In which order. What one process recorded, one call after the other, has that order: its own numbers are placed in the
+order in which they were drawn, and a sweep takes everything that is visible, lowest number first. (Taking *some* of
+what another process left waiting would not do: it might take that one's second event and leave the first.) What
+several processes record within the few milliseconds of a commit has the order in which they place it. What a host
+records stands where its commit, not its insert, came to be seen.
 
 Two prices, which long-open transactions would otherwise set. While one is open, PostgreSQL keeps every row version
-deleted since: searching `tillport_pending` from its start would wade through all of them. So a kick says from which
-`seq` on there is work (`floor`); only a sweep looks from the start. And a counter row for the head would leave a
-version behind for every batch: the head is `max(position)` of a table that is only appended to.
-
-Within one payment. Events recorded by one process have the order in which they were recorded; events recorded by
-several at the same moment have the order of `seq` if they are placed together, else that of their commits.
+deleted since: searching `tillport_pending` from its start would wade through all of them. So a kick names the
+numbers that it means, and only a sweep looks from the start. And a counter row for the head would leave a version
+behind for every batch: the head is `max(position)` of a table that is only appended to.
 """
 
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import attrs
 
-from tillport.adapters.sql.postgres_statements import OLDEST_PENDING, sequence_script
+from tillport.adapters.sql.postgres_statements import OLDEST_PENDING, everything_script, these_script
 from tillport.adapters.sql.postgres_store import PostgresStore, StoreUnavailable, ValuesRefused
 
 logger = logging.getLogger("tillport.sql")
@@ -53,7 +56,6 @@ _BATCH: Final = 2000
 """Events placed by one transaction: more only when a backlog is worked off."""
 
 _ATTEMPTS: Final = 3
-_FROM_THE_START: Final = 0
 
 
 @attrs.define(eq=False)
@@ -67,8 +69,8 @@ class Sequencer:
     tell: Callable[[], None] | None = None
     name: str = attrs.field(init=False, factory=lambda: secrets.token_hex(8))
     """Tells our own notifications from those of others."""
-    _floor: int | None = attrs.field(init=False, default=None)
-    """From which number on there is work; None if there is none."""
+    _mine: list[int] = attrs.field(init=False, factory=list)
+    """Inserted and committed by this process, not placed by it yet."""
     _task: asyncio.Task[None] | None = attrs.field(init=False, default=None)
     _seen_waiting: int | None = attrs.field(init=False, default=None)
 
@@ -77,14 +79,14 @@ class Sequencer:
         """Whether it is placing events now, and will tell when it has."""
         return self._task is not None
 
-    def kick(self, floor: int) -> None:
-        """Say that events from this number on may have been committed. Never blocks, never raises."""
-        self._note(floor)
-        if self._task is None:
+    def kick(self, numbers: Iterable[int]) -> None:
+        """Say that events with these numbers were committed. Never blocks, never raises."""
+        self._mine.extend(numbers)
+        if self._mine and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work_off(), name="tillport sequencer")
 
     async def idle(self) -> None:
-        """Return once nothing is left of what was kicked for, or the database can't be reached."""
+        """Return once everything that was kicked for is placed, or the database can't be reached."""
         while self._task is not None:
             await asyncio.wait((self._task,))
 
@@ -95,39 +97,34 @@ class Sequencer:
         """
         ((oldest,),) = await self._store.fetch(OLDEST_PENDING)
         if oldest is not None and (at_once or oldest == self._seen_waiting):
-            self.kick(oldest)
-            await self.idle()
+            while await self._place(everything_script(limit=_BATCH, sender=self.name)) == _BATCH:
+                pass
         self._seen_waiting = oldest
-
-    def _note(self, floor: int) -> None:
-        self._floor = floor if self._floor is None else min(self._floor, floor)
 
     async def _work_off(self) -> None:
         failures = 0
         try:
-            while self._floor is not None and failures < _ATTEMPTS:
-                floor, self._floor = self._floor, None
+            while self._mine and failures < _ATTEMPTS:
+                numbers = sorted(self._mine)[:_BATCH]
                 try:
-                    await self._place(floor)
+                    await self._place(these_script(numbers, sender=self.name))
                     failures = 0
                 except (StoreUnavailable, ValuesRefused) as error:
                     failures += 1
-                    self._note(floor)
                     # What is recorded is safe; the next kick or anybody's sweep places it.
                     logger.log(
                         logging.WARNING if failures == _ATTEMPTS else logging.DEBUG,
                         "positions not given: %s",
                         error,
                     )
+                    continue
+                done = set(numbers)
+                self._mine = [number for number in self._mine if number not in done]
         finally:
             self._task = None
 
-    async def _place(self, floor: int) -> None:
-        """Place everything visible from `floor` on."""
-        while True:
-            tag = await self._store.script(sequence_script(floor, limit=_BATCH, sender=self.name))
-            placed = int(tag.rpartition(" ")[2])
-            if placed and self.tell is not None:
-                self.tell()
-            if placed < _BATCH:
-                return
+    async def _place(self, script: str) -> int:
+        placed = int((await self._store.script(script)).rpartition(" ")[2])
+        if placed and self.tell is not None:
+            self.tell()
+        return placed

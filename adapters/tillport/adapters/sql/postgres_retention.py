@@ -46,8 +46,9 @@ WITH marked AS (
 ), nameless AS (
     DELETE FROM tillport_aliases AS a USING going WHERE a.seq = going.seq
 ), moved AS (
-    UPDATE tillport_log_state SET value = greatest(value, (SELECT coalesce(max(position), 0) FROM going))
-    WHERE name = 'horizon' AND EXISTS (SELECT 1 FROM going)
+    INSERT INTO tillport_log_state (name, value)
+    SELECT 'horizon', max(position) FROM going HAVING count(*) > 0
+    ON CONFLICT (name) DO UPDATE SET value = greatest(tillport_log_state.value, excluded.value)
 )
 DELETE FROM "StripeEvents" AS e USING going WHERE e.seq = going.seq RETURNING 1
 """

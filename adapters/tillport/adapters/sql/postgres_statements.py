@@ -1,8 +1,8 @@
 """The statements that PostgreSQL has to itself: recording, giving positions, reading, forgetting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import BigInteger, ColumnElement, Dialect, bindparam, func, literal_column, select, true
 
@@ -53,23 +53,31 @@ def record_statement(mark: Callable[[int], str] = "${}".format, *, with_aliases:
 
 
 _HEAD: Final = (
-    "greatest(coalesce((SELECT max(position) FROM tillport_order), 0), "
-    "(SELECT value FROM tillport_log_state WHERE name = 'horizon'))"
+    "greatest((SELECT max(position) FROM tillport_order), "
+    "(SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
 )
 HEAD: Final = f"SELECT {_HEAD}"
 OLDEST_PENDING: Final = "SELECT min(seq) FROM tillport_pending"
 
 
-def sequence_script(floor: int, *, limit: int, sender: str) -> str:
-    """Return the script that gives positions to what waits from the number `floor` on, and tells everybody.
+def these_script(numbers: Sequence[int], *, sender: str) -> str:
+    """Return the script that gives positions to those of these numbers that wait for one, and tells everybody.
 
-    Its command tag counts them. `sender` is a word of our own making.
+    Its command tag counts them. `sender` is a word of our own making. See `postgres_positions`.
     """
+    return _sequence(f"({', '.join(map(str, map(int, numbers)))})", sender)
+
+
+def everything_script(*, limit: int, sender: str) -> str:
+    """Return the script that gives positions to the first of all that wait, and tells everybody."""
+    return _sequence(f"(SELECT seq FROM tillport_pending ORDER BY seq LIMIT {limit:d})", sender)  # noqa: S608 - a number
+
+
+def _sequence(which: str, sender: str) -> str:
     assert sender.isalnum()
     return (
         f"SELECT pg_advisory_xact_lock({_SEQUENCING_LOCK}); "  # noqa: S608 - numbers, constants and a word of ours
-        "WITH taken AS (DELETE FROM tillport_pending WHERE seq IN "
-        f"(SELECT seq FROM tillport_pending WHERE seq >= {floor:d} ORDER BY seq LIMIT {limit:d}) RETURNING seq), "
+        f"WITH taken AS (DELETE FROM tillport_pending WHERE seq IN {which} RETURNING seq), "
         f"placed AS (INSERT INTO tillport_order (position, seq) SELECT {_HEAD} + row_number() OVER (ORDER BY seq), seq "
         f"FROM taken RETURNING 1) SELECT (SELECT pg_notify('{NEWS}', '{sender}')) FROM placed"
     )
@@ -102,11 +110,12 @@ def page_statement(shape: Shape, dialect: Dialect) -> Compiled:
 
 def _head() -> ColumnElement[int]:
     newest = select(func.max(order.c.position)).scalar_subquery()
-    return func.greatest(func.coalesce(newest, literal_column("0")), _horizon())
+    return func.greatest(newest, _horizon())
 
 
-def _horizon() -> Any:
-    return select(log_state.c.value).where(log_state.c.name == literal_column("'horizon'")).scalar_subquery()
+def _horizon() -> ColumnElement[int]:
+    row = select(log_state.c.value).where(log_state.c.name == literal_column("'horizon'")).scalar_subquery()
+    return func.coalesce(row, literal_column("0"))  # the row comes with the first event that is forgotten
 
 
 FIND_SOURCE: Final = order.join(events, order.c.seq == events.c.seq)

@@ -8,6 +8,7 @@ import pytest
 
 from tillport.adapters.sql.postgres import PostgresEventLog
 from tillport.adapters.sql.postgres_store import PostgresStore
+from tillport.adapters.sql.schema import tables_for
 from tillport.adapters.sql.testing import PostgresServer
 
 _TEMPLATE = "tillport_template"
@@ -30,11 +31,32 @@ async def template(postgres: PostgresServer) -> str:
     return _TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def spare_databases() -> list[str]:
+    """Databases that a test is done with: emptying one takes a tenth of the time of making and removing one."""
+    return []
+
+
 @pytest.fixture
-def new_database(postgres: PostgresServer, template: str) -> Callable[[], str]:
-    """Make databases with empty tables. They go with the server: dropping one takes longer than making it."""
+def new_database(
+    postgres: PostgresServer, template: str, spare_databases: list[str]
+) -> Iterator[Callable[[], str]]:
+    """Hand out databases with empty tables."""
     postgres.start()
-    return lambda: postgres.create_database(template)
+    lent: list[str] = []
+
+    def new() -> str:
+        if spare_databases:
+            name = spare_databases.pop()
+            tables = ", ".join(f'"{table.name}"' for table in tables_for("postgresql"))
+            postgres.psql(f"TRUNCATE {tables} RESTART IDENTITY", database=name)
+        else:
+            name = postgres.create_database(template).rpartition("/")[2]
+        lent.append(name)
+        return postgres.url(name)
+
+    yield new
+    spare_databases += lent
 
 
 @pytest.fixture
