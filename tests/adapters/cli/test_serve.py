@@ -189,3 +189,24 @@ def test_a_charge_under_way_is_finished_before_the_end(environment: dict[str, st
             process.wait()
     assert (code, answer.status) == (0, 200)
     assert seconds < 5
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:////proc/none.sqlite3", "postgresql://till:hunter2@127.0.0.1:9/none"],
+    ids=["sqlite", "postgresql"],
+)
+def test_a_database_that_is_not_there_is_told_at_the_start(environment: dict[str, str], url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tillport.adapters.cli", "serve"],
+        env=environment | {"TILLPORT_DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "tillport db upgrade" in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""

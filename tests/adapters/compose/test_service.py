@@ -3,70 +3,22 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
 
+import attrs
 import pytest
 
-from tillport.adapters.compose import Secret, Service, Settings, SettingsRefused, open_service
+from tillport.adapters.compose import Secret, Settings, SettingsRefused, open_service
 from tillport.adapters.memory.clock import ManualClock
-from tillport.ports.access import Caller, CallerKind
-from tillport.ports.money import Money
-from tillport.ports.payments import ChargeOrder
+from tillport.domain import ChargeRefused
 from tillport.ports.selector import Compare
-from tillport.simulator import Simulator
-from tillport.simulator.sdk import SimulatorHTTPClient, deliver_async
-
-SHOP = Caller("shop", CallerKind.APP)
 
 
-class Town:
-    """A simulator in this process, and services over one file."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.simulator = Simulator(seed=1)
-        endpoint = self.simulator.webhook_endpoints.create(url="https://till.test/hook", enabled_events=["*"])
-        self.settings = Settings(
-            stripe_secret_key=Secret(self.simulator.secret_key),
-            signing_secrets=(Secret(endpoint.secret),),
-            currency="usd",
-            app_keys=(Secret("app-key-of-a-web-page"),),
-            database_url=Secret(f"sqlite:///{folder / 'till.sqlite3'}"),
-        )
-
-    @asynccontextmanager
-    async def service(self, **options: Any) -> AsyncIterator[Service]:
-        client = SimulatorHTTPClient(self.simulator)
-        async with open_service(self.settings, stripe_http_client=client, **options) as service:
-            yield service
-
-    async def deliver(self, service: Service) -> int:
-        async def sink(attempt: Any) -> int:
-            await service.till.receive(attempt.body, attempt.headers["Stripe-Signature"])
-            return 200
-
-        return len(await deliver_async(self.simulator, sink))
-
-
-@pytest.fixture
-def town(tmp_path: Path) -> Town:
-    return Town(tmp_path)
-
-
-async def charge(service: Service) -> str:
-    answer = await service.till.charge(ChargeOrder("tok_visa", Money(1250, "usd")), caller=SHOP)
-    assert answer.outcome.charge_id is not None
-    return answer.outcome.charge_id
-
-
-async def test_a_payment_goes_round(town: Town) -> None:
+async def test_a_payment_goes_round(town) -> None:
     async with town.service() as service:
-        charge_id = await charge(service)
-        stream = service.till.subscribe(Compare("id", "=", charge_id), caller=SHOP)
+        charge_id = await town.charge(service)
+        stream = service.till.subscribe(Compare("id", "=", charge_id), caller=town.shop)
         assert await town.deliver(service) > 0
         types = {(await asyncio.wait_for(anext(stream), 5)).event.type for _ in range(2)}
         assert "charge.succeeded" in types
@@ -75,9 +27,9 @@ async def test_a_payment_goes_round(town: Town) -> None:
         assert await courier.next(seconds=5) is not None
 
 
-async def test_what_was_recorded_before_a_restart_is_published_after_it(town: Town) -> None:
+async def test_what_was_recorded_before_a_restart_is_published_after_it(town) -> None:
     async with town.service(run_loops=False) as service:
-        await charge(service)
+        await town.charge(service)
         recorded = await town.deliver(service)
         assert service.channel.messages == ()
     async with town.service() as service:
@@ -86,10 +38,10 @@ async def test_what_was_recorded_before_a_restart_is_published_after_it(town: To
         assert None not in heard
 
 
-async def test_everything_is_closed_in_order_and_the_file_is_left_whole(town: Town) -> None:
+async def test_everything_is_closed_in_order_and_the_file_is_left_whole(town) -> None:
     before = asyncio.all_tasks()
     async with town.service() as service:
-        await charge(service)
+        await town.charge(service)
         await town.deliver(service)
     assert asyncio.all_tasks() - before == set()
     with sqlite3.connect(town.folder / "till.sqlite3") as file:
@@ -99,7 +51,7 @@ async def test_everything_is_closed_in_order_and_the_file_is_left_whole(town: To
     file.close()
 
 
-async def test_the_lease_is_given_up_at_the_end(town: Town) -> None:
+async def test_the_lease_is_given_up_at_the_end(town) -> None:
     async with town.service():
         await asyncio.sleep(0.05)
     async with town.service(run_loops=False) as service:
@@ -115,9 +67,7 @@ async def test_half_a_configuration_opens_nothing(tmp_path: Path) -> None:
     assert not any(os.scandir(tmp_path))
 
 
-async def test_a_missing_folder_is_told(town: Town) -> None:
-    import attrs
-
+async def test_a_missing_folder_is_told(town) -> None:
     settings = attrs.evolve(town.settings, database_url=Secret(f"sqlite:///{town.folder}/none/till.sqlite3"))
     with pytest.raises(SettingsRefused, match="folder of the database file is not there"):
         async with open_service(settings):
@@ -125,32 +75,26 @@ async def test_a_missing_folder_is_told(town: Town) -> None:
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///a?mode=ro"])
-async def test_a_url_without_a_file_is_told(town: Town, url: str) -> None:
-    import attrs
-
+async def test_a_url_without_a_file_is_told(town, url: str) -> None:
     with pytest.raises(SettingsRefused, match="names no SQLite file"):
         async with open_service(attrs.evolve(town.settings, database_url=Secret(url))):
             pass
 
 
-async def test_the_limit_of_the_settings_is_the_policys(town: Town) -> None:
-    import attrs
-
-    from tillport.domain import ChargeRefused
-
+async def test_the_limit_of_the_settings_is_the_policys(town) -> None:
     town.settings = attrs.evolve(town.settings, maximum_amount_minor={"": 1000})
     async with town.service() as service:
         with pytest.raises(ChargeRefused, match=r"more than is accepted at once"):
-            await charge(service)
+            await town.charge(service)
     assert town.simulator.charges.list().data == []
 
 
-async def test_a_whole_till_steps_under_a_clock_moved_by_hand(town: Town) -> None:
+async def test_a_whole_till_steps_under_a_clock_moved_by_hand(town) -> None:
     clock = ManualClock(town.simulator.clock.now())
     async with town.service(
         clock=clock, random=Random(1), nonces=iter("abc").__next__, run_loops=False
     ) as service:
-        await charge(service)
+        await town.charge(service)
         recorded = await town.deliver(service)
         relay, resolver = service.loops
         await relay.step()

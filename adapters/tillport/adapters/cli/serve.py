@@ -16,10 +16,13 @@ from pathlib import Path
 import uvicorn
 
 from tillport.adapters.cli.terminal import complain, say
-from tillport.adapters.compose import Settings, open_service, read_settings, variable
+from tillport.adapters.compose import Service, Settings, open_service, read_settings, variable
+from tillport.ports.event_log import LogUnavailable
 
 GRACE_SECONDS = 25
 """How long a charge that is under way is waited for. Streams and idle connections end at once."""
+DATABASE_SECONDS = 5.0
+"""How long a database that does not answer is waited for at the start."""
 
 
 def run_service(*, host: str | None, port: int | None, config: Path | None, fd: int | None = None) -> int:
@@ -52,6 +55,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> int:
     name, port = listening.getsockname()[:2]
     url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
     async with open_service(settings) as service:
+        await _wait_for_the_log(service)
         server = _Server(
             uvicorn.Config(
                 service.app(),
@@ -66,6 +70,26 @@ async def _serve(settings: Settings, listening: socket.socket) -> int:
         )
         await server.serve(sockets=[listening])
     return 0 if server.started else 1
+
+
+async def _wait_for_the_log(service: Service) -> None:
+    """Return once the log answers: a service whose database is not there would only collect failures.
+
+    A database that is just starting too is waited for. Raises `LogUnavailable` with what usually helps.
+    """
+    clock = service.clock
+    deadline = clock.now() + DATABASE_SECONDS
+    while True:
+        try:
+            await service.till.log.head()
+        except LogUnavailable as error:
+            if clock.now() >= deadline:
+                raise LogUnavailable(
+                    error.message, remedy=f"{error.remedy} If the database is new: tillport db upgrade."
+                ) from error
+            await clock.sleep_until(clock.now() + 0.25)
+        else:
+            return
 
 
 class _Server(uvicorn.Server):
