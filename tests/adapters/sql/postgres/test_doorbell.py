@@ -1,0 +1,105 @@
+"""The bell on PostgreSQL holds every law of a doorbell, within a process and across processes."""
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from tillport.adapters.conformance.doorbell import doorbell_laws
+from tillport.adapters.conformance.samples import event
+from tillport.adapters.runtime.clock import SystemClock
+from tillport.adapters.sql.postgres import PostgresEventLog
+from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
+from tillport.adapters.sql.postgres_positions import Sequencer
+from tillport.adapters.sql.postgres_store import PostgresStore
+
+LAWS = doorbell_laws(any_thread=True)
+
+
+class DiedAfterTheCommit(Sequencer):
+    """Places nothing any more."""
+
+    def kick(self, numbers) -> None:
+        pass
+
+
+@asynccontextmanager
+async def process(url):
+    """What one service process has of it."""
+    store = PostgresStore(url)
+    log = PostgresEventLog(store)
+    bell = PostgresDoorbell(store, log.sequencer, SystemClock(), sweep_seconds=0.2)
+    running = asyncio.create_task(bell.run())
+    try:
+        async with asyncio.timeout(20):
+            while not bell.listening:  # noqa: ASYNC110 - the listener has no event for it
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # the ring that follows a connection
+        yield log, bell, store
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        await log.sequencer.idle()
+        await store.aclose()
+
+
+@pytest.mark.parametrize("law", LAWS, ids=[law.__name__ for law in LAWS])
+async def test_the_bell_holds_the_law(law, database) -> None:
+    async with process(database) as (_, bell, _):
+        await law(bell)
+
+
+async def test_it_is_heard_in_every_process_when_there_is_something_to_read(database) -> None:
+    async with AsyncExitStack() as stack:
+        (log, _, _), *others = [await stack.enter_async_context(process(database)) for _ in range(3)]
+        heard = [bell.rings for _, bell, _ in others]
+        await log.record([event(1)])
+        for (other, bell, _), before in zip(others, heard, strict=True):
+            async with asyncio.timeout(10):
+                await bell.wait(before, seconds=20)
+            assert (await other.read(after=0)).events[0].event == event(1)
+
+
+async def test_a_ring_reaches_other_processes(database) -> None:
+    async with process(database) as (_, one, _), process(database) as (_, other, _):
+        heard = other.rings
+        one.ring()
+        async with asyncio.timeout(10):
+            await other.wait(heard, seconds=20)
+
+
+async def test_a_batch_rings_once_and_nobody_else_sequences(database) -> None:
+    async with process(database) as (log, bell, _), process(database) as (_, other, _):
+        before, heard = bell.rings, other.rings
+        await log.record([event(number) for number in range(20)])
+        bell.ring()  # as the core does: the ring that follows the positions stands for it
+        await log.sequencer.idle()
+        await other.wait(heard, seconds=20)
+        await asyncio.sleep(0.05)
+        assert (bell.rings - before, other.rings - heard) == (1, 1)
+
+
+async def test_what_a_dead_process_left_is_placed_by_another(database) -> None:
+    async with process(database) as (log, _, store):
+        dead = PostgresEventLog(store, DiedAfterTheCommit(store))
+        await dead.record([event(1), event(2)])
+        async with asyncio.timeout(10):
+            while await log.head() < 2:  # noqa: ASYNC110 - what is waited for is elsewhere
+                await asyncio.sleep(0.02)
+
+
+async def test_it_listens_again_after_the_servers_crash(postgres, database) -> None:
+    async with process(database) as (_, bell, _):
+        postgres.kill()
+        async with asyncio.timeout(10):
+            while bell.listening:  # noqa: ASYNC110 - the listener has no event for it
+                await asyncio.sleep(0.01)
+        await asyncio.to_thread(postgres.start)
+        async with asyncio.timeout(20):
+            while not bell.listening:  # noqa: ASYNC110 - the listener has no event for it
+                await asyncio.sleep(0.01)
+        async with process(database) as (log, _, _):
+            heard = bell.rings
+            await log.record([event(1)])
+            await bell.wait(heard, seconds=20)
+            assert bell.rings > heard

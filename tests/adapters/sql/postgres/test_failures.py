@@ -1,0 +1,149 @@
+"""What PostgreSQL refuses and where it fails: whose fault it is said to be, and that nothing else suffers."""
+
+import asyncio
+import traceback
+
+import asyncpg
+import pytest
+
+from tillport.adapters.conformance.samples import attempt, event
+from tillport.adapters.runtime.group_commit import GroupCommit
+from tillport.adapters.sql.postgres import PostgresEventLog, PostgresLedger
+from tillport.adapters.sql.postgres_store import PostgresStore, StoreUnavailable, ValuesRefused, told
+from tillport.ports.event_log import EventRefused, LogUnavailable
+from tillport.ports.ledger import LedgerUnavailable
+
+TOO_LONG = "x".join(str(number * 7919) for number in range(2000))  # for an index entry, and hard to compress
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.DiskFullError,
+        asyncpg.TooManyConnectionsError,
+        asyncpg.SerializationError,
+        asyncpg.DeadlockDetectedError,
+        asyncpg.QueryCanceledError,
+        asyncpg.AdminShutdownError,
+        asyncpg.CrashShutdownError,
+        asyncpg.CannotConnectNowError,
+        asyncpg.ConnectionDoesNotExistError,
+        asyncpg.ReadOnlySQLTransactionError,
+        asyncpg.UndefinedTableError,
+        asyncpg.OutOfMemoryError,
+        asyncpg.InvalidPasswordError,
+        asyncpg.LockNotAvailableError,
+    ],
+)
+def test_what_is_not_about_the_values_may_be_tried_again(error) -> None:
+    assert isinstance(told(error("secret")), StoreUnavailable)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.CharacterNotInRepertoireError,
+        asyncpg.NotNullViolationError,
+        asyncpg.ProgramLimitExceededError,
+    ],
+)
+def test_what_is_about_the_values_is_refused_without_repeating_them(error) -> None:
+    refused = told(error("secret"))
+    assert isinstance(refused, ValuesRefused)
+    assert "secret" not in str(refused)
+
+
+async def test_a_bad_row_fails_alone_in_its_batch(store) -> None:
+    log = PostgresEventLog(store)
+    group = GroupCommit(log, commits_in_flight_max=2)
+    bad = event(3, id=TOO_LONG)
+    answers = await asyncio.gather(
+        *(group.record([one]) for one in (event(1), event(2), bad, event(4), event(5))),
+        return_exceptions=True,
+    )
+    assert [one for one in answers if isinstance(one, list)] == [[True]] * 4
+    assert isinstance(answers[2], EventRefused)
+    assert TOO_LONG[:40] not in "".join(traceback.format_exception(answers[2]))
+    await group.aclose()
+    await log.sequencer.idle()
+    assert await log.head() == 4
+
+
+async def test_concurrent_batches_with_the_same_events_in_other_orders_do_not_deadlock(store) -> None:
+    log = PostgresEventLog(store)
+    events = [event(number) for number in range(40)]
+    answers = await asyncio.gather(*(log.record(events[:: (-1) ** turn]) for turn in range(12)))
+    assert sum(map(sum, answers)) == len(events), "each is new to exactly one"
+    await log.sequencer.idle()
+    assert await log.head() == len(events)
+
+
+async def test_a_server_that_does_not_answer_costs_a_bounded_time(postgres, database) -> None:
+    store = PostgresStore(database, statement_timeout_seconds=0.3, connect_timeout_seconds=0.5)
+    log, ledger = PostgresEventLog(store), PostgresLedger(store)
+    await log.record([event(1)])
+    postgres.freeze()
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(LogUnavailable):
+                await log.record([event(2)])
+            with pytest.raises(LedgerUnavailable):
+                await ledger.open(attempt(1))
+    finally:
+        postgres.thaw()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await log.record([event(3)])
+                break
+            except LogUnavailable:
+                await asyncio.sleep(0.05)
+    await log.sequencer.idle()
+    await store.aclose()
+
+
+async def test_more_calls_than_connections_wait_their_turn(database, postgres) -> None:
+    store = PostgresStore(database, connections_max=2)
+    log = PostgresEventLog(store)
+    await asyncio.gather(*(log.record([event(number)]) for number in range(30)))
+    name = database.rpartition("/")[2]
+    count = postgres.psql(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'")
+    assert int(count) <= 2
+    await log.sequencer.idle()
+    await store.aclose()
+
+
+async def test_a_database_without_tables_says_so_and_heals(postgres) -> None:
+    store = PostgresStore(postgres.create_database())
+    log = PostgresEventLog(store)
+    with pytest.raises(LogUnavailable, match="42P01"):
+        await log.record([event(1)])
+    await store.create_tables()
+    assert await log.record([event(1)]) == [True]
+    await log.sequencer.idle()
+    await store.aclose()
+
+
+async def test_a_closed_store_is_an_outage(database) -> None:
+    store = PostgresStore(database)
+    await store.aclose()
+    with pytest.raises(LogUnavailable):
+        await PostgresEventLog(store).head()
+
+
+@pytest.mark.parametrize("weaker", ["off", "local"])
+async def test_what_is_acknowledged_is_durable_whatever_the_databases_default(
+    weaker, postgres, database
+) -> None:
+    name = database.rpartition("/")[2]
+    postgres.psql(f"ALTER DATABASE {name} SET synchronous_commit = {weaker}")
+    postgres.psql(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    store = PostgresStore(database)
+    try:
+        rows = await store.fetch(
+            "SELECT current_setting('synchronous_commit'), current_setting('transaction_isolation')"
+        )
+        assert tuple(rows[0]) == ("on", "read committed")
+    finally:
+        await store.aclose()
+        postgres.psql(f"ALTER DATABASE {name} RESET ALL")
