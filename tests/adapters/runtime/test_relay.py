@@ -22,6 +22,21 @@ async def test_what_is_recorded_is_published_in_order_at_once(world) -> None:
         assert told(world) == ["evt_1", "evt_2"]
 
 
+async def test_in_a_stream_of_events_batches_gather(world) -> None:
+    relay = world.relay(gather_seconds=0.05)
+    loop = world.loop(relay)
+    async with loop:
+        await world.settle()
+        steps = loop.state.steps
+        for number in range(1, 101):  # a second of a hundred events, each of which rings
+            await world.log.record([event(number)])
+            world.doorbell.ring()
+            await world.pass_time(0.01, steps=1)
+        await world.pass_time(0.1)
+    assert len(told(world)) == 100
+    assert loop.state.steps - steps < 30
+
+
 async def test_a_lost_ring_costs_a_second(world) -> None:
     async with world.loop(world.relay()):
         await world.settle()

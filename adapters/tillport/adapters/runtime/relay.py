@@ -3,6 +3,9 @@
 One process relays at a time. It holds the lease of a cursor and renews it when a third has passed; if it dies, the
 lease ends by itself and another process takes over. Should two ever relay at once (one was asleep and does not know
 that it was replaced), the cursor refuses the older one, and consumers drop what they hear twice by its id.
+
+A lone event is published at once. In a stream of them each batch is followed by a short pause, in which the next one
+gathers: every batch costs a durable step of the cursor, and would compete for the disk with the webhooks themselves.
 """
 
 import logging
@@ -27,7 +30,8 @@ class RelayWork:
     """Publish the log to the channel, in order, from where the cursor stands.
 
     `owner` is unique to this process. A dead relay is replaced after `lease_seconds` plus a third of it at the
-    latest. `look_seconds` is how long an event waits at most if its doorbell was not heard.
+    latest. `look_seconds` is how long an event waits at most if its doorbell was not heard, `gather_seconds` how long
+    the next batch gathers after one was published.
     """
 
     log: EventLog
@@ -38,6 +42,7 @@ class RelayWork:
     name: str = RELAY
     lease_seconds: float = attrs.field(default=9.0, validator=attrs.validators.gt(0))
     look_seconds: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    gather_seconds: float = attrs.field(default=0.05, validator=attrs.validators.ge(0))
     batch_size: int = 500
     position: int | None = attrs.field(init=False, default=None)
     """How far this process has relayed; None while another one does it."""
@@ -67,7 +72,11 @@ class RelayWork:
             logger.info("another process relays now")
             return Rest(self.lease_seconds / 3)
         self._note(done)
-        return Rest(0) if done.more else Rest(min(self.look_seconds, self.lease_seconds / 3), bell=True)
+        if done.more:
+            return Rest(0)
+        if done.published:
+            return Rest(self.gather_seconds)
+        return Rest(min(self.look_seconds, self.lease_seconds / 3), bell=True)
 
     async def close(self) -> None:
         """Give the lease up, so that another process goes on at once."""
