@@ -26,3 +26,19 @@ class Housekeeping(Protocol):
         come afterwards see the new body. Raises `EventRefused` for a body that can't be kept.
         """
         ...
+
+
+class LedgerHousekeeping(Protocol):
+    """Rewrite what the ledger keeps about people. Every ledger that Tillport ships has this too.
+
+    Raises `LedgerUnavailable` (see `tillport.ports.ledger`).
+    """
+
+    async def erase_payment(self, payment_id: str) -> int:
+        """Take people's words out of the final attempts that made this charge or payment intent.
+
+        Returns how many that were not erased before. The token, the description, the metadata and Stripe's answer
+        go (of the answer its `id` stays); what decides stays: key, fingerprint, amount, state and ids. So a
+        repeated request still charges nobody twice.
+        """
+        ...

@@ -223,7 +223,7 @@ async def test_a_deaf_bell_breaks_its_law() -> None:
 def test_every_law_belongs_to_some_capability() -> None:
     everything = [
         *log_suite.event_log_laws(log_suite.EventLogCapabilities(housekeeping=True, outages=True)),
-        *ledger_suite.ledger_laws(ledger_suite.LedgerCapabilities(outages=True)),
+        *ledger_suite.ledger_laws(ledger_suite.LedgerCapabilities(housekeeping=True, outages=True)),
         *cursor_suite.cursors_laws(cursor_suite.CursorsCapabilities(outages=True)),
         *doorbell_suite.doorbell_laws(any_thread=True),
     ]

@@ -11,7 +11,7 @@ from tillport.adapters.conformance.ledger_histories import check_ledger_historie
 from tillport.adapters.memory.cursors import MemoryCursors
 from tillport.adapters.memory.ledger import MemoryLedger
 
-LEDGER_LAWS = ledger_laws(LedgerCapabilities(outages=True))
+LEDGER_LAWS = ledger_laws(LedgerCapabilities(housekeeping=True, outages=True))
 CURSORS_LAWS = cursors_laws(CursorsCapabilities(outages=True))
 
 

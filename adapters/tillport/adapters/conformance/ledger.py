@@ -13,11 +13,12 @@ A law ends quietly or raises `AssertionError`.
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, cast
 
 import attrs
 
 from tillport.adapters.conformance.samples import NOON, attempt
+from tillport.ports.housekeeping import LedgerHousekeeping
 from tillport.ports.ledger import Attempt, AttemptState, ChargeLedger, LedgerUnavailable, Outcome
 from tillport.ports.money import Money
 
@@ -33,6 +34,8 @@ class LedgerCapabilities:
 
     outages: bool = False
     """The bench's `outage` works."""
+    housekeeping: bool = False
+    """Its ledgers are `LedgerHousekeeping` too."""
     several: bool = True
     """`open` may be entered a second time while the first is open, as a second process would."""
 
@@ -266,6 +269,31 @@ async def _opened_at_last(ledger: ChargeLedger, one: Attempt) -> bool:
             await asyncio.sleep(0.05)
 
 
+async def an_erased_payment_keeps_what_decides(bench: LedgerBench) -> None:
+    charged = outcome(AttemptState.SUCCEEDED, "1")
+    async with bench.open() as ledger:
+        keeper = cast("LedgerHousekeeping", ledger)
+        await ledger.open(attempt(1, outcome=charged))
+        await ledger.open(attempt(2, outcome=outcome(AttemptState.DECLINED, "2")))
+        await ledger.open(attempt(3, outcome=outcome(AttemptState.UNKNOWN, "3")))
+        intent_alone = attrs.evolve(outcome(AttemptState.REQUIRES_ACTION, "4"), charge_id=None)
+        await ledger.open(attempt(4, outcome=intent_alone))
+        assert await keeper.erase_payment("ch_1") == 1
+        assert await keeper.erase_payment("pi_1") == 0, "it was erased already"
+        assert await keeper.erase_payment("pi_3") == 0, "it is not over: its worker still needs it"
+        assert await keeper.erase_payment("pi_4") == 1
+        assert await keeper.erase_payment("ch_9") == 0
+        order = attrs.evolve(attempt(1).order, token="", description=None, metadata={})
+        assert await ledger.find("key_1") == attempt(
+            1, order=order, outcome=attrs.evolve(charged, body=b'{"id":"ch_1"}')
+        )
+        assert await ledger.find("key_2") == attempt(2, outcome=outcome(AttemptState.DECLINED, "2"))
+        found = await ledger.find("key_4")
+        assert found is not None
+        assert found.outcome.body == b'{"id":"pi_4"}'
+        assert not (await ledger.open(attempt(1))).new, "it is still known"
+
+
 _ALWAYS: Final[tuple[Law, ...]] = (
     an_attempt_is_written_down_once,
     every_field_comes_back_as_it_went_in,
@@ -286,6 +314,8 @@ def ledger_laws(capabilities: LedgerCapabilities) -> list[Law]:
     laws = [*_ALWAYS]
     if capabilities.several:
         laws.append(two_ledgers_on_one_store_are_one_ledger)
+    if capabilities.housekeeping:
+        laws.append(an_erased_payment_keeps_what_decides)
     if capabilities.outages:
         laws.append(an_outage_is_told_and_changes_nothing)
     return laws

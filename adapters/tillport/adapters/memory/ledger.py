@@ -73,6 +73,21 @@ class MemoryLedger:
         idle.sort(key=lambda attempt: (max(attempt.busy_until, attempt.tried_at), attempt.key))
         return [_copy(attempt) for attempt in idle[:limit]]
 
+    async def erase_payment(self, payment_id: str) -> int:
+        """See `LedgerHousekeeping.erase_payment`."""
+        self._check_available()
+        count = 0
+        for key, attempt in self._attempts.items():
+            outcome = attempt.outcome
+            about = payment_id in (outcome.charge_id, outcome.payment_intent_id)
+            if not about or not attempt.state.final or not attempt.order.token:
+                continue
+            body = f'{{"id":"{outcome.charge_id or outcome.payment_intent_id}"}}'.encode()
+            order = attrs.evolve(attempt.order, token="", description=None, metadata={})
+            self._attempts[key] = attrs.evolve(attempt, order=order, outcome=attrs.evolve(outcome, body=body))
+            count += 1
+        return count
+
     def _check_available(self) -> None:
         if not self.available:
             raise LedgerUnavailable(

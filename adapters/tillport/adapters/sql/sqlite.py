@@ -186,6 +186,12 @@ class SqliteLedger:
         rows = await self._read(lambda connection: connection.execute(statement.text, bound).fetchall())
         return [attempt_of(row) for row in rows]
 
+    async def erase_payment(self, payment_id: str) -> int:
+        """See `LedgerHousekeeping.erase_payment`."""
+        statement = ledger_statements(SQLITE).erase_payment
+        bound = statement.positional(b_payment_id=payment_id)
+        return await self._write(lambda connection: len(connection.execute(statement.text, bound).fetchall()))
+
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with _told_as(LedgerUnavailable, "The ledger"):
             return await self._store.write(work)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    func,
     literal_column,
     or_,
     select,
@@ -81,6 +82,8 @@ class LedgerStatements:
     """`b_key`, `b_tries`, and `outcome_row` under `b_` names; returns the attempt if it took the outcome."""
     unsettled: Compiled
     """`b_idle_at`, `b_limit`."""
+    erase_payment: Compiled
+    """`b_payment_id`; returns the keys of the attempts that were erased."""
 
 
 @attrs.frozen(kw_only=True)
@@ -158,6 +161,21 @@ def ledger_statements(dialect: Dialect) -> LedgerStatements:
         .where(row.state.in_(_UNSETTLED), row.busy_until <= bindparam("b_idle_at", type_=Double))
         .order_by(idle_since, row.key)
         .limit(bindparam("b_limit", type_=BigInteger)),
+        "erase_payment": update(attempts)
+        .where(
+            or_(
+                row.charge_id == bindparam("b_payment_id", type_=Text),
+                row.payment_intent_id == bindparam("b_payment_id", type_=Text),
+            ),
+            row.state.in_(_FINAL),
+            row.token != literal_column("''"),  # else it was erased before
+        )
+        .values(
+            token="",
+            details='{"description":null,"metadata":{}}',
+            outcome_body='{"id":"' + func.coalesce(row.charge_id, row.payment_intent_id) + '"}',
+        )
+        .returning(row.key),
     }
     return LedgerStatements(**{name: compiled(one, dialect) for name, one in statements.items()})
 

@@ -1,0 +1,123 @@
+"""Erase one person's data from the record, on request, and keep what the books need.
+
+A recorded event that speaks of the person is reduced to what an accountant may keep: which event about which payment,
+when, how much, and how it ended. That is an allow-list: whatever Stripe adds tomorrow is gone too. Event ids, order and
+places in the log stay, so that nothing is recorded or told a second time.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import attrs
+import msgspec
+
+from tillport.ports.event_log import Event, EventLog
+from tillport.ports.housekeeping import Housekeeping, LedgerHousekeeping
+
+_PAGE: Final = 500
+
+_ENVELOPE: Final = frozenset("id object type created livemode api_version account pending_webhooks".split())
+_OBJECT: Final = frozenset(
+    """
+    id object created livemode status currency amount amount_captured amount_refunded amount_received
+    amount_capturable net fee paid captured refunded disputed payment_intent charge latest_charge
+    balance_transaction failure_code reason type capture_method confirmation_method
+    """.split()
+)
+
+
+class ErasableLog(EventLog, Housekeeping, Protocol):
+    """An event log that can be rewritten."""
+
+
+@attrs.frozen
+class Erased:
+    """What was erased: how many events and attempts, and which payments they were about."""
+
+    events: int
+    attempts: int
+    payments: frozenset[str]
+
+
+def speaks_of(event: Event, person_id: str) -> bool:
+    """Tell whether an event mentions an id: a customer's (`cus_…`), or that of a payment made as a guest.
+
+    The whole id, as a value anywhere in the body or as an alias; `cus_1` is not found in `cus_12`.
+    """
+    if person_id in event.aliases or person_id == event.payment_key:
+        return True
+    if person_id.encode() not in event.body:
+        return False  # ids are plain ASCII and never escaped
+    try:
+        return _holds(msgspec.json.decode(event.body), person_id)
+    except msgspec.DecodeError:
+        return True  # it is no JSON that we can look into, and the id stands in it: better too much
+
+
+def reduced(body: bytes) -> bytes:
+    """Return a body with nothing personal left in it.
+
+    >>> reduced(b'{"id": "evt_1", "data": {"object": {"id": "ch_1", "amount": 5, "receipt_email": "a@b.c"}}}')
+    b'{"id":"evt_1","data":{"object":{"id":"ch_1","amount":5}},"tillport_erased":true}'
+    """
+    try:
+        whole = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        whole = {}
+    if not isinstance(whole, dict):
+        whole = {}
+    data = whole.get("data")
+    about = data.get("object") if isinstance(data, dict) else None
+    kept = {
+        **_kept(whole, _ENVELOPE),
+        "data": {"object": _kept(about, _OBJECT) if isinstance(about, dict) else {}},
+        "tillport_erased": True,
+    }
+    return msgspec.json.encode(kept)
+
+
+async def erase(
+    person_id: str, log: ErasableLog, ledger: LedgerHousekeeping | None = None, *, now: float
+) -> Erased:
+    """Erase what log and ledger know of a customer, or of one payment. `now` is noted beside it, Unix seconds.
+
+    Reads the whole log once. Safe to repeat, and to be broken off and begun again. Raises `LogUnavailable` and
+    `LedgerUnavailable`; what was erased until then stays erased.
+    """
+    events, payments = 0, set[str]()
+    after, head = 0, await log.head()
+    while after < head:
+        page = await log.read(after=after, limit=_PAGE)
+        for recorded in page.events:
+            event = recorded.event
+            if not speaks_of(event, person_id):
+                continue
+            payments.update((event.transaction_id, event.payment_key))
+            less = reduced(event.body)
+            if less != event.body and await log.replace_body(event.id, less, now=now):
+                events += 1
+        after = page.position
+    attempts = 0
+    if ledger is not None:
+        for payment in sorted(payments):
+            attempts += await ledger.erase_payment(payment)
+    return Erased(events, attempts, frozenset(payments))
+
+
+def _kept(fields: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name not in names:
+            continue
+        plain = value.get("id") if isinstance(value, dict) else value  # of an expanded object, its id
+        if plain is None or isinstance(plain, str | int | bool):
+            kept[name] = plain
+    return kept
+
+
+def _holds(value: Any, wanted: str) -> bool:
+    if isinstance(value, dict):
+        return any(_holds(one, wanted) for one in value.values())
+    if isinstance(value, list):
+        return any(_holds(one, wanted) for one in value)
+    return bool(value == wanted)

@@ -1,0 +1,119 @@
+"""Erasing a person, and forgetting what is old."""
+
+import json
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tillport.adapters.conformance.samples import NOON, attempt, event
+from tillport.adapters.memory.cursors import MemoryCursors
+from tillport.adapters.memory.event_log import MemoryEventLog
+from tillport.adapters.memory.ledger import MemoryLedger
+from tillport.domain.erase import erase, reduced, speaks_of
+from tillport.domain.forget import forget
+from tillport.ports.ledger import AttemptState, Outcome
+
+SECRETS = ["jenny@example.com", "Jenny Rosen", "4242", "cus_1", "1 Main Street", "for my wife"]
+
+
+def body(customer: object = "cus_1", **more: object) -> bytes:
+    charge = {
+        "id": "ch_1",
+        "object": "charge",
+        "amount": 1250,
+        "currency": "usd",
+        "status": "succeeded",
+        "payment_intent": {"id": "pi_1", "customer": "cus_1"},
+        "customer": customer,
+        "receipt_email": "jenny@example.com",
+        "billing_details": {"name": "Jenny Rosen", "address": {"line1": "1 Main Street"}},
+        "payment_method_details": {"card": {"last4": "4242"}},
+        "metadata": {"note": "for my wife"},
+        **more,
+    }
+    envelope = {"id": "evt_1", "object": "event", "type": "charge.succeeded", "created": 5, "livemode": False}
+    data = {"object": charge, "previous_attributes": {"receipt_email": "jenny@example.com"}}
+    return json.dumps({**envelope, "data": data}).encode()
+
+
+async def test_a_person_is_gone_from_log_and_ledger_and_the_books_stay() -> None:
+    log, ledger = MemoryEventLog(), MemoryLedger()
+    theirs = event(1, body=body(), transaction_id="ch_1", payment_key="pi_1")
+    others = event(2, body=body(customer="cus_12").replace(b'"cus_1"', b'"cus_12"'))
+    await log.record([theirs, others])
+    outcome = Outcome(state=AttemptState.SUCCEEDED, body=body(), charge_id="ch_1", payment_intent_id="pi_1")
+    await ledger.open(attempt(1, outcome=outcome))
+    erased = await erase("cus_1", log, ledger, now=NOON)
+    assert (erased.events, erased.attempts, erased.payments) == (1, 1, {"ch_1", "pi_1"})
+    found = (await log.find("evt_1")).event
+    assert attrs.evolve(found, body=b"") == attrs.evolve(theirs, body=b""), "everything but the body stays"
+    for secret in SECRETS:
+        assert secret.encode() not in found.body
+        assert secret.encode() not in (await ledger.find("key_1")).outcome.body
+    kept = json.loads(found.body)
+    assert kept["data"]["object"] == {
+        "id": "ch_1",
+        "object": "charge",
+        "amount": 1250,
+        "currency": "usd",
+        "status": "succeeded",
+        "payment_intent": "pi_1",
+    }
+    assert (await log.find("evt_2")).event == others, "another person's id begins like theirs"
+    assert list(await log.record([theirs])) == [False]
+
+
+async def test_erasing_twice_is_erasing_once() -> None:
+    log = MemoryEventLog()
+    await log.record([event(1, body=body(), aliases=("ch_1", "pi_1"))])
+    assert (await erase("pi_1", log, now=NOON)).events == 1
+    assert (await erase("pi_1", log, now=NOON)).events == 0
+    assert (await erase("cus_1", log, now=NOON)).events == 0
+
+
+async def test_a_guests_payment_is_erased_by_its_own_id() -> None:
+    log = MemoryEventLog()
+    await log.record([event(1, body=body(customer=None), aliases=("ch_1",)), event(2)])
+    assert (await erase("ch_1", log, now=NOON)).events == 1
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"[]", b"7", b'{"data": 5}', b'{"data": {"object": []}}', b"no json"]
+)
+def test_whatever_the_body_nothing_is_left_of_it(broken) -> None:
+    assert json.loads(reduced(broken))["tillport_erased"] is True
+    assert not speaks_of(event(1, body=broken), "cus_1")
+
+
+@given(
+    st.recursive(
+        st.text() | st.integers() | st.none(),
+        lambda inner: (
+            st.lists(inner) | st.dictionaries(st.sampled_from(["id", "amount", "x", "data"]), inner)
+        ),
+        max_leaves=10,
+    )
+)
+def test_reducing_never_fails_and_reduces_once(value) -> None:
+    whole = json.dumps({"data": {"object": value}, "more": value}).encode()
+    assert reduced(reduced(whole)) == reduced(whole) or "tillport_erased" in str(value)
+
+
+async def test_what_a_consumer_still_needs_is_kept() -> None:
+    log, cursors = MemoryEventLog(), MemoryCursors()
+    await log.record([event(number) for number in range(1, 6)])
+    for name, position in (("relay", 4), ("effects", 2)):
+        await cursors.claim(name, owner="a", now=NOON, until=NOON)
+        await cursors.advance(name, owner="a", position=position)
+    assert await forget(log, cursors, now=NOON + 1000, keep_seconds=0) == 2
+    await cursors.advance("effects", owner="a", position=5)
+    assert await forget(log, cursors, now=NOON + 1000, keep_seconds=0) == 2
+    assert [one.event.id for one in (await log.read(after=0)).events] == ["evt_5"]
+
+
+async def test_without_consumers_age_alone_decides() -> None:
+    log = MemoryEventLog()
+    await log.record([event(number) for number in range(1, 6)])
+    assert await forget(log, MemoryCursors(), now=NOON + 103.5, keep_seconds=100) == 3
