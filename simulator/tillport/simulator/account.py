@@ -17,16 +17,21 @@ from tillport.simulator.deliveries import DEFAULT_VERSION, Deliveries
 from tillport.simulator.faults import FaultPlan, Faults
 from tillport.simulator.idempotency import Idempotency
 from tillport.simulator.ids import Ids, stem_of
+from tillport.simulator.sums import Sums
 
 if TYPE_CHECKING:
     from tillport.simulator.resources.balance_transactions import BalanceTransaction
     from tillport.simulator.resources.charges import Charge
+    from tillport.simulator.resources.confirmation_tokens import ConfirmationToken
     from tillport.simulator.resources.customers import Customer
     from tillport.simulator.resources.disputes import Dispute
     from tillport.simulator.resources.early_fraud_warnings import EarlyFraudWarning
     from tillport.simulator.resources.payment_intents import PaymentIntent
     from tillport.simulator.resources.payment_methods import PaymentMethod
     from tillport.simulator.resources.refunds import Refund
+    from tillport.simulator.resources.setup_attempts import SetupAttempt
+    from tillport.simulator.resources.setup_intents import SetupIntent
+    from tillport.simulator.resources.three_d_secure import ThreeDSecure
     from tillport.simulator.resources.tokens import CardSource, Token
     from tillport.simulator.resources.webhook_endpoints import WebhookEndpoint
 
@@ -82,6 +87,8 @@ class Account:
         self.ids = Ids(seed)
         self.id = "acct_1" + self.ids.chars(5) + self.ids.tail
         self.faults = FaultPlan(faults, seed)
+        self.created = int(clock.now())
+        self.sums = Sums()
         self.idempotency = Idempotency()
         self.deliveries = Deliveries(self, retry_seconds)
         self.tokens: Collection[Token] = Collection("token")
@@ -94,6 +101,15 @@ class Account:
         self.early_fraud_warnings: Collection[EarlyFraudWarning] = Collection(
             "early_fraud_warning", indexed=("charge", "payment_intent")
         )
+        self.setup_intents: Collection[SetupIntent] = Collection(
+            "setup_intent", indexed=("customer", "payment_method")
+        )
+        self.setup_attempts: Collection[SetupAttempt] = Collection("setup_attempt", indexed=("setup_intent",))
+        self.confirmation_tokens: Collection[ConfirmationToken] = Collection("confirmation_token")
+        # What an unspent confirmation token stands for.
+        self.confirmation_methods: dict[str, PaymentMethod] = {}
+        # Challenges that were passed and wait for the server's own confirmation: intent → (method, the bank's answer).
+        self.authenticated: dict[str, tuple[str, ThreeDSecure]] = {}
         # Payment methods whose owner has agreed, at the bank, to payments while away.
         self.set_up_methods: set[str] = set()
         # Payment methods that paid once, or left their customer: without a customer they pay no more.

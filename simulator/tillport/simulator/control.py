@@ -117,7 +117,10 @@ def _redeliver(simulator: Simulator, order: _Redeliver) -> dict[str, Any]:
 
 def _bank(simulator: Simulator, method: str, intent_id: str, request: Request) -> Response:
     """Show the bank's page, or take the customer's answer: `outcome=succeed` or `outcome=fail`."""
-    intent = simulator.account.payment_intents.get(intent_id, "intent")
+    setup = intent_id.startswith("seti_")
+    intent: Any = getattr(simulator.account, "setup_intents" if setup else "payment_intents").get(
+        intent_id, "intent"
+    )
     if method == "GET":
         return _html(200, _bank_page(intent))
     if method != "POST":
@@ -132,8 +135,8 @@ def _bank(simulator: Simulator, method: str, intent_id: str, request: Request) -
         status = "succeeded" if after.status in ("succeeded", "requires_capture") else "failed"
         more = urlencode(
             {
-                "payment_intent": after.id,
-                "payment_intent_client_secret": after.client_secret or "",
+                "setup_intent" if setup else "payment_intent": after.id,
+                f"{'setup' if setup else 'payment'}_intent_client_secret": after.client_secret or "",
                 "redirect_status": status,
             }
         )
@@ -141,14 +144,19 @@ def _bank(simulator: Simulator, method: str, intent_id: str, request: Request) -
         return Response(
             303, {"Location": quote(url, safe=":/?&=%#[]@!$'()*+,;~-._"), "Content-Type": "text/plain"}, b""
         )
-    return _html(200, f"<p>The payment is now <b>{escape(after.status)}</b>. You can close this page.</p>")
+    return _html(200, f"<p>It is now <b>{escape(after.status)}</b>. You can close this page.</p>")
 
 
 def _bank_page(intent: Any) -> str:
     if intent.status != "requires_action":
-        return f"<p>Nothing to authenticate: the payment is <b>{escape(intent.status)}</b>.</p>"
+        return f"<p>Nothing to authenticate: it is <b>{escape(intent.status)}</b>.</p>"
+    what = (
+        "A card to be saved"
+        if intent.object == "setup_intent"
+        else f"A payment of {intent.amount} {escape(intent.currency)} (minor units)"
+    )
     return (
-        f"<p>A payment of {intent.amount} {escape(intent.currency)} (minor units) waits for you.</p>"
+        f"<p>{what} waits for you.</p>"
         '<form method="post"><button name="outcome" value="succeed">Complete</button> '
         '<button name="outcome" value="fail">Fail</button></form>'
     )

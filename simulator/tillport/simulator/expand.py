@@ -26,6 +26,10 @@ def _txn(account: Account, value: Any) -> Any:
     return value if found is None else balance_transactions.shown(account, found)
 
 
+def _method(account: Account, value: str) -> Any:
+    return payment_methods.find(account, value) or value
+
+
 def _source(account: Account, value: str) -> Any:
     """Return what a balance transaction is about: a charge, a refund or a dispute, as its id says."""
     kinds: dict[str, Any] = {"ch": account.charges, "re": account.refunds, "du": account.disputes}
@@ -57,7 +61,7 @@ EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
         "customer": _from("customers"),
         "latest_charge": _from("charges"),
         "on_behalf_of": None,
-        "payment_method": lambda account, value: payment_methods.find(account, value) or value,
+        "payment_method": _method,
         "payment_record": None,
         "review": None,
     },
@@ -68,6 +72,22 @@ EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
     },
     "card": {"customer": _from("customers")},
     "dispute": {"charge": _from("charges"), "payment_intent": _from("payment_intents")},
+    "setup_intent": {
+        "application": None,
+        "customer": _from("customers"),
+        "latest_attempt": _from("setup_attempts"),
+        "mandate": None,
+        "on_behalf_of": None,
+        "payment_method": _method,
+        "single_use_mandate": None,
+    },
+    "setup_attempt": {
+        "application": None,
+        "customer": _from("customers"),
+        "on_behalf_of": None,
+        "payment_method": _method,
+        "setup_intent": _from("setup_intents"),
+    },
     "radar.early_fraud_warning": {"charge": _from("charges"), "payment_intent": _from("payment_intents")},
     "payment_method": {"customer": _from("customers")},
     "balance_transaction": {"source": _source},

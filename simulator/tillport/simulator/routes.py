@@ -5,8 +5,11 @@ from urllib.parse import unquote
 
 from tillport.simulator.errors import ApiError, not_modelled
 from tillport.simulator.resources import (
+    accounts,
+    balance,
     balance_transactions,
     charges,
+    confirmation_tokens,
     customers,
     disputes,
     early_fraud_warnings,
@@ -15,6 +18,8 @@ from tillport.simulator.resources import (
     payment_methods,
     refunds,
     search,
+    setup_attempts,
+    setup_intents,
     sources,
     tokens,
     webhook_endpoints,
@@ -26,6 +31,9 @@ ROUTES: tuple[Route, ...] = (
     *tokens.ROUTES,
     *payment_methods.ROUTES,
     *payment_intents.ROUTES,
+    *setup_intents.ROUTES,
+    *setup_attempts.ROUTES,
+    *confirmation_tokens.ROUTES,
     *charges.ROUTES,
     *refunds.ROUTES,
     *customers.ROUTES,
@@ -33,6 +41,8 @@ ROUTES: tuple[Route, ...] = (
     *disputes.ROUTES,
     *early_fraud_warnings.ROUTES,
     *balance_transactions.ROUTES,
+    *balance.ROUTES,
+    *accounts.ROUTES,
     *events.ROUTES,
     *webhook_endpoints.ROUTES,
     *search.ROUTES,
@@ -40,12 +50,12 @@ ROUTES: tuple[Route, ...] = (
 
 # Real resources of Stripe's that are not modelled: they are refused by name instead of as unknown URLs.
 NOT_MODELLED = frozenset(
-    "account account_links account_sessions accounts apple_pay application_fees apps balance balance_settings billing "
-    "billing_portal checkout climate confirmation_tokens country_specs coupons credit_notes customer_sessions "
+    "account_links account_sessions accounts apple_pay application_fees apps balance_settings billing "
+    "billing_portal checkout climate country_specs coupons credit_notes customer_sessions "
     "entitlements ephemeral_keys exchange_rates file_links files financial_connections forwarding "
     "identity invoice_payments invoiceitems invoices issuing mandates payment_attempt_records payment_links "
     "payment_method_configurations payment_method_domains payment_records payouts plans prices products "
-    "promotion_codes quotes radar reporting reviews setup_attempts setup_intents shipping_rates sigma sources "
+    "promotion_codes quotes radar reporting reviews shipping_rates sigma sources "
     "subscription_items subscription_schedules subscriptions tax tax_codes tax_ids tax_rates terminal test_helpers "
     "topups transfers treasury webhook_settings".split()
 )

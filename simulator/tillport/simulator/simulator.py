@@ -16,8 +16,9 @@ from tillport.simulator.clock import Clock, MovableClock, RealClock
 from tillport.simulator.deliveries import LIVE_RETRIES, Attempt
 from tillport.simulator.errors import ApiError
 from tillport.simulator.faults import Fault, Faults
-from tillport.simulator.resources import payment_intents as intents
+from tillport.simulator.resources import disputes, payment_intents, setup_intents
 from tillport.simulator.resources.common import Route
+from tillport.simulator.resources.disputes import Dispute
 from tillport.simulator.routes import ROUTES
 from tillport.simulator.wire import Key, Request, Response, Wire, run
 
@@ -96,6 +97,11 @@ class Simulator:
     balance_transactions: Operations
     disputes: Operations
     early_fraud_warnings: Operations
+    setup_intents: Operations
+    setup_attempts: Operations
+    confirmation_tokens: Operations
+    accounts: Operations
+    balance: Operations
     events: Operations
     webhook_endpoints: Operations
 
@@ -226,14 +232,24 @@ class Simulator:
 
     # People --------------------------------------------------------------------------------------------------
 
-    def authenticate(self, intent_id: str, *, succeed: bool = True) -> intents.PaymentIntent:
+    def authenticate(self, intent_id: str, *, succeed: bool = True) -> Any:
         """Pass or fail the bank's 3-D Secure challenge of an intent in `requires_action`; raise ApiError otherwise."""
+        act = setup_intents.authenticate if intent_id.startswith("seti_") else payment_intents.authenticate
         with self.lock:
             self.account.run_until(self.account.now())
-            intent = intents.authenticate(self.account, intent_id, succeed=succeed)
+            intent = act(self.account, intent_id, succeed=succeed)
         if self.on_change is not None:
             self.on_change()
         return intent
+
+    def resolve_dispute(self, dispute_id: str, *, won: bool) -> Dispute:
+        """Play the cardholder's bank: decide an open dispute (an inquiry just closes); raise ApiError for a closed one."""
+        with self.lock:
+            self.account.run_until(self.account.now())
+            dispute = disputes.resolve(self.account, dispute_id, won=won)
+        if self.on_change is not None:
+            self.on_change()
+        return dispute
 
 
 __all__ = ["PUBLISHABLE_KEY", "SECRET_KEY", "ApiError", "Operations", "Simulator"]

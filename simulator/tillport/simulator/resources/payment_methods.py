@@ -114,6 +114,10 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentMetho
 
 def make(account: Account, data: dict[str, Any], param: str) -> PaymentMethod:
     """Build and store a payment method from `{type: card, card: {token | number…}, billing_details…}`."""
+    return account.payment_methods.add(build(account, data, param))
+
+
+def build(account: Account, data: dict[str, Any], param: str) -> PaymentMethod:
     given = data.get("card")
     if not given:
         raise parameter_missing(param)
@@ -133,16 +137,40 @@ def make(account: Account, data: dict[str, Any], param: str) -> PaymentMethod:
         card = details_of(source)
     if data.get("billing_details"):
         details = billing_details(data["billing_details"])
-    return account.payment_methods.add(
-        PaymentMethod(
-            id=account.ids.own("pm_"),
-            allow_redisplay=data.get("allow_redisplay", "unspecified"),
-            billing_details=details,
-            card=card,
-            created=int(account.now()),
-            metadata=p.merged(EMPTY, data["metadata"]) if data.get("metadata") else EMPTY,
-        )
+        card = _address_checked(card, details)
+    return PaymentMethod(
+        id=account.ids.own("pm_"),
+        allow_redisplay=data.get("allow_redisplay", "unspecified"),
+        billing_details=details,
+        card=card,
+        created=int(account.now()),
+        metadata=p.merged(EMPTY, data["metadata"]) if data.get("metadata") else EMPTY,
     )
+
+
+def _address_checked(card: CardDetails, details: BillingDetails) -> CardDetails:
+    """Return a card with its checks of the billing address, as far as one was given."""
+    address = details.address
+    if address.line1 is None and address.postal_code is None:
+        return card
+    known = c.by_fingerprint(card.fingerprint)
+    line1 = known.line1_check if address.line1 else card.checks.address_line1_check
+    postal_code = known.postal_code_check if address.postal_code else card.checks.address_postal_code_check
+    checks = msgspec.structs.replace(
+        card.checks, address_line1_check=line1, address_postal_code_check=postal_code
+    )
+    return msgspec.structs.replace(card, checks=checks)
+
+
+def check_usable(account: Account, method: PaymentMethod) -> None:
+    """Refuse a payment method that has paid, or left its customer: without a customer it is good for one payment."""
+    if method.customer is None and method.id in account.spent_methods:
+        raise invalid(
+            "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, or was "
+            "detached from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must "
+            "attach it to a Customer first.",
+            "payment_method",
+        )
 
 
 def resolve(account: Account, method_id: str, param: str) -> PaymentMethod:
@@ -301,6 +329,7 @@ def attach(account: Account, call: Call, params: dict[str, Any], method_id: str)
         raise invalid(
             "The payment method you provided has already been attached to a customer.", "payment_method"
         )
+    check_usable(account, method)
     check_attachable(method)
     return attached(account, call.origin, method, customer.id)
 
@@ -337,6 +366,7 @@ def detach(account: Account, call: Call, params: dict[str, Any], method_id: str)
 
 def released(account: Account, origin: Origin, method: PaymentMethod) -> PaymentMethod:
     new = account.payment_methods.put(msgspec.structs.replace(method, customer=None))
+    account.spent_methods.add(method.id)
     account.emit("payment_method.detached", new, origin, {"customer": method.customer})
     return new
 

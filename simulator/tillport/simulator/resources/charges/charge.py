@@ -11,6 +11,7 @@ from tillport.simulator.params import EMPTY
 from tillport.simulator.resources import balance_transactions, disputes
 from tillport.simulator.resources.common import NO_BILLING_DETAILS, BillingDetails
 from tillport.simulator.resources.payment_methods import Checks, PaymentMethod
+from tillport.simulator.resources.three_d_secure import ThreeDSecure
 
 AUTHORISED_SECONDS = (
     7 * 86400
@@ -32,16 +33,6 @@ class NetworkToken(msgspec.Struct, frozen=True, gc=False):
 class Overcapture(msgspec.Struct, frozen=True, gc=False):
     maximum_amount_capturable: int
     status: str = "unavailable"
-
-
-class ThreeDSecure(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    authentication_flow: str | None
-    electronic_commerce_indicator: str | None
-    exemption_indicator: str | None = None
-    result: str
-    result_reason: str | None = None
-    transaction_id: str | None
-    version: str = "2.2.0"
 
 
 class CardPayment(msgspec.Struct, frozen=True, gc=False, kw_only=True):

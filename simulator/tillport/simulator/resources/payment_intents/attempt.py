@@ -7,10 +7,11 @@ import msgspec
 from tillport.simulator import cards as c
 from tillport.simulator.account import Account, Origin
 from tillport.simulator.errors import doc_url
-from tillport.simulator.resources import balance_transactions, charges, disputes
+from tillport.simulator.resources import balance_transactions, charges, disputes, payment_methods
 from tillport.simulator.resources.payment_intents.completion import expire
 from tillport.simulator.resources.payment_intents.intent import PaymentIntent
 from tillport.simulator.resources.payment_methods import PaymentMethod
+from tillport.simulator.resources.three_d_secure import ThreeDSecure
 
 
 def attempt(
@@ -19,7 +20,7 @@ def attempt(
     intent: PaymentIntent,
     method: PaymentMethod,
     decline: c.Decline | None,
-    three_d_secure: charges.ThreeDSecure | None = None,
+    three_d_secure: ThreeDSecure | None = None,
 ) -> PaymentIntent:
     """Ask the bank once: make the charge, move the intent, emit the events; raise the 402 of a decline."""
     capture = intent.capture_method != "manual"
@@ -65,6 +66,8 @@ def attempt(
         )
     )
     account.emit("charge.succeeded", charge, origin)
+    if method.customer is None:
+        _keep(account, origin, intent, method)
     if capture:
         account.emit("payment_intent.succeeded", intent, origin)
         disputes.foresee(account, charge, card)
@@ -74,6 +77,14 @@ def attempt(
         account.emit("payment_intent.amount_capturable_updated", intent, origin)
         account.schedule(charges.AUTHORISED_SECONDS, expire, account, intent.id)
     return intent
+
+
+def _keep(account: Account, origin: Origin, intent: PaymentIntent, method: PaymentMethod) -> None:
+    """Save what paid to the customer, if that was asked for; otherwise it has paid its once."""
+    if intent.setup_future_usage is not None and intent.customer is not None:
+        payment_methods.attached(account, origin, method, intent.customer)
+    else:
+        account.spent_methods.add(method.id)
 
 
 def failed_attempt(

@@ -8,7 +8,7 @@ from tillport.simulator import cards as c
 from tillport.simulator import params as p
 from tillport.simulator.account import STRIPE_ITSELF, Account, Origin
 from tillport.simulator.errors import ApiError, invalid
-from tillport.simulator.resources import charges, payment_methods
+from tillport.simulator.resources import confirmation_tokens, payment_methods, three_d_secure
 from tillport.simulator.resources.common import Call, shipping_of
 from tillport.simulator.resources.payment_intents.attempt import attempt, failed_attempt
 from tillport.simulator.resources.payment_intents.intent import (
@@ -37,47 +37,69 @@ def confirm(account: Account, call: Call, params: dict[str, Any], intent_id: str
             f"You cannot confirm this PaymentIntent because it has a status of {intent.status}. Only a PaymentIntent "
             "with one of the following statuses may be confirmed: requires_confirmation, requires_action.",
         )
+    if call.publishable and intent.confirmation_method == "manual":
+        raise invalid(
+            "This PaymentIntent's confirmation_method is manual: confirm it on your server, with the secret key.",
+            None,
+        )
     method = method_of(account, params, intent.customer)
     if method is None and intent.payment_method is not None:
-        method = account.payment_methods.get(intent.payment_method, "payment_method")
-    if method is None:
-        raise no_method(intent)
+        method = payment_methods.get(account, intent.payment_method)
+        payment_methods.check_usable(account, method)
     changes = changed(account, intent, params)
     if changes:
         intent = msgspec.structs.replace(intent, **changes)
-    return pay(account, call.origin, intent, method, params)
+    return confirmed(account, call.origin, intent, method, params)
+
+
+def confirmed(
+    account: Account,
+    origin: Origin,
+    intent: PaymentIntent,
+    method: PaymentMethod | None,
+    params: dict[str, Any],
+) -> PaymentIntent:
+    """Find what pays when no payment method is named, then pay."""
+    if params.get("confirmation_token"):
+        method, token = confirmation_tokens.spend(account, params["confirmation_token"], intent.id)
+        given = {"return_url": token.return_url, **params}
+        intent = msgspec.structs.replace(
+            intent,
+            setup_future_usage=token.setup_future_usage or intent.setup_future_usage,
+            shipping=token.shipping or intent.shipping,
+        )
+        return pay(account, origin, intent, method, given)
+    if method is None and intent.customer is not None:
+        # As for those who come from the Charges API: the customer's default card.
+        default = account.customers.get(intent.customer).default_source
+        method = None if default is None else payment_methods.find(account, default)
+    if method is None:
+        raise no_method(intent)
+    return pay(account, origin, intent, method, params)
 
 
 def pay(
     account: Account, origin: Origin, intent: PaymentIntent, method: PaymentMethod, params: dict[str, Any]
 ) -> PaymentIntent:
+    """Attempt the payment, or send the customer to the bank first."""
     card = c.by_fingerprint(method.card.fingerprint)
-    if card.three_d_secure is None:
-        return attempt(account, origin, intent, method, card.declined)
     asked = intent.payment_method_options.card.request_three_d_secure != "automatic"
-    off_session = params.get("off_session", False)
-    kind = card.three_d_secure
-    if kind in ("once", "set_up"):
-        # Set up for off-session use: the bank remembers the customer's consent.
-        set_up = kind == "set_up" or method.customer is not None
-        challenge = not (off_session and set_up)
-    else:
-        challenge = kind == "required" or (kind == "optional" and asked)
-    if kind == "frictionless" or (kind == "unsupported" and asked):
-        return attempt(account, origin, intent, method, card.declined, authentication(account, kind))
-    if not challenge:
+    if card.three_d_secure is None and not asked:
         return attempt(account, origin, intent, method, card.declined)
-    if off_session or params.get("error_on_requires_action"):
-        return attempt(
-            account,
-            origin,
-            intent,
-            method,
-            c.decline("card_declined", "authentication_required")
-            if off_session and not params.get("error_on_requires_action")
-            else c.decline("authentication_required", "authentication_required"),
-        )
-    return _ask_the_bank(account, origin, intent, method, params)
+    passed = account.authenticated.pop(intent.id, None)
+    if passed is not None and passed[0] == method.id:
+        return attempt(account, origin, intent, method, card.declined, passed[1])
+    course = three_d_secure.course(
+        account,
+        card,
+        method.id,
+        asked=asked,
+        away=params.get("off_session", False),
+        no_action=params.get("error_on_requires_action", False),
+    )
+    if course.step == "challenge":
+        return _ask_the_bank(account, origin, intent, method, params)
+    return attempt(account, origin, intent, method, course.decline or card.declined, course.result)
 
 
 def method_of(account: Account, params: dict[str, Any], customer: str | None) -> PaymentMethod | None:
@@ -89,6 +111,7 @@ def method_of(account: Account, params: dict[str, Any], customer: str | None) ->
     if not given:
         return None
     method = payment_methods.resolve(account, given, "payment_method")
+    payment_methods.check_usable(account, method)
     if method.customer is not None and method.customer != customer:
         raise invalid(
             "The provided PaymentMethod cannot be attached. To reuse a PaymentMethod, you must attach it to a "
@@ -121,27 +144,11 @@ def changed(account: Account, intent: PaymentIntent, params: dict[str, Any]) -> 
 def _ask_the_bank(
     account: Account, origin: Origin, intent: PaymentIntent, method: PaymentMethod, params: dict[str, Any]
 ) -> PaymentIntent:
-    url = f"{account.base_url}/_sim/3ds/{intent.id}"
-    action: dict[str, Any]
-    if params.get("return_url") and not params.get("use_stripe_sdk"):
-        action = {
-            "redirect_to_url": {"return_url": params["return_url"], "url": url},
-            "type": "redirect_to_url",
-        }
-    else:
-        action = {
-            "type": "use_stripe_sdk",
-            "use_stripe_sdk": {
-                "source": account.ids.own("src_"),
-                "stripe_js": url,
-                "type": "three_d_secure_redirect",
-            },
-        }
     new = account.payment_intents.put(
         msgspec.structs.replace(
             intent,
             last_payment_error=None,
-            next_action=action,
+            next_action=three_d_secure.next_action(account, intent.id, params),
             payment_method=method.id,
             status="requires_action",
         )
@@ -160,7 +167,7 @@ def authenticate(account: Account, intent_id: str, *, succeed: bool = True) -> P
         raise unexpected(
             intent, f"This PaymentIntent does not wait for the customer: its status is {intent.status}."
         )
-    method: PaymentMethod = account.payment_methods.get(intent.payment_method, "payment_method")
+    method = payment_methods.get(account, intent.payment_method)
     card = c.by_fingerprint(method.card.fingerprint)
     intent = msgspec.structs.replace(intent, next_action=None)
     if not succeed or card.authentication_fails:
@@ -171,25 +178,14 @@ def authenticate(account: Account, intent_id: str, *, succeed: bool = True) -> P
             "PaymentMethod to attempt to fulfill this PaymentIntent again.",
         )
         return failed_attempt(account, STRIPE_ITSELF, intent, method, no, None)
+    passed = three_d_secure.result(account, "authenticated", flow="challenge")
+    if intent.setup_future_usage == "off_session":
+        account.set_up_methods.add(method.id)
+    if intent.confirmation_method == "manual":
+        # The server confirms once more; the bank's answer waits for it.
+        account.authenticated[intent.id] = (method.id, passed)
+        return account.payment_intents.put(msgspec.structs.replace(intent, status="requires_confirmation"))
     try:
-        return attempt(
-            account, STRIPE_ITSELF, intent, method, card.declined, authentication(account, "challenge")
-        )
+        return attempt(account, STRIPE_ITSELF, intent, method, card.declined, passed)
     except ApiError:
         return account.payment_intents.get(intent_id)
-
-
-def authentication(account: Account, kind: str) -> charges.ThreeDSecure:
-    if kind == "unsupported":
-        return charges.ThreeDSecure(
-            authentication_flow=None,
-            electronic_commerce_indicator=None,
-            result="not_supported",
-            transaction_id=None,
-        )
-    return charges.ThreeDSecure(
-        authentication_flow="challenge" if kind == "challenge" else "frictionless",
-        electronic_commerce_indicator="05",
-        result="authenticated",
-        transaction_id=account.ids.chars(32),
-    )

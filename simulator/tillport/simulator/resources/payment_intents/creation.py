@@ -9,7 +9,7 @@ from tillport.simulator.account import Account
 from tillport.simulator.errors import invalid
 from tillport.simulator.params import EMPTY
 from tillport.simulator.resources.common import Call, List, shipping_of
-from tillport.simulator.resources.payment_intents.confirmation import changed, method_of, pay
+from tillport.simulator.resources.payment_intents.confirmation import changed, confirmed, method_of
 from tillport.simulator.resources.payment_intents.intent import (
     AUTOMATIC,
     CONFIRMABLE,
@@ -17,7 +17,6 @@ from tillport.simulator.resources.payment_intents.intent import (
     AutomaticPaymentMethods,
     PaymentIntent,
     check_secret,
-    no_method,
     unexpected,
 )
 
@@ -27,7 +26,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentInten
     currencies.check_charge(params["amount"], params["currency"])
     confirm_now = params.get("confirm", False)
     if not confirm_now:
-        for name in ("off_session", "error_on_requires_action", "return_url"):
+        for name in ("off_session", "error_on_requires_action", "return_url", "confirmation_token"):
             if params.get(name):
                 raise invalid(f"The parameter {name} can only be used with confirm=true.", name)
     types = params.get("payment_method_types")
@@ -56,6 +55,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentInten
         amount=params["amount"],
         automatic_payment_methods=automatic,
         capture_method=params.get("capture_method", "automatic_async"),
+        confirmation_method=params.get("confirmation_method", "automatic"),
         client_secret=intent_id + "_secret_" + account.ids.chars(25),
         created=int(account.now()),
         currency=params["currency"],
@@ -74,9 +74,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentInten
     account.payment_intents.add(intent)
     account.emit("payment_intent.created", intent, call.origin)
     if confirm_now:
-        if method is None:
-            raise no_method(intent)
-        return pay(account, call.origin, intent, method, params)
+        return confirmed(account, call.origin, intent, method, params)
     if method is not None:
         intent = account.payment_intents.put(
             msgspec.structs.replace(intent, payment_method=method.id, status="requires_confirmation")

@@ -17,7 +17,7 @@ from tillport.simulator.resources.payment_intents.intent import (
 )
 
 
-def types(value: Any, name: str) -> tuple[str, ...]:
+def card_types(value: Any, name: str) -> tuple[str, ...]:
     read = p.array_of(p.string)(value, name)
     for kind in read:
         if kind != "card":
@@ -49,11 +49,11 @@ _OPTIONS_SPEC = p.hash_of(
         }
     )
 )
-_AUTOMATIC_SPEC = p.hash_of(
+AUTOMATIC_SPEC = p.hash_of(
     Spec({"enabled": p.boolean, "allow_redirects": p.one_of("always", "never")}, required=("enabled",))
 )
 _UNMODELLED = frozenset(
-    "amount_details application_fee_amount customer_account confirmation_token excluded_payment_method_types hooks "
+    "amount_details application_fee_amount customer_account  excluded_payment_method_types hooks "
     "mandate mandate_data on_behalf_of payment_details payment_method_configuration radar_options "
     "transfer_data managed_payments".split()
 )
@@ -71,23 +71,33 @@ _METHOD: dict[str, p.Parser] = {
     "payment_method": p.string,
     "payment_method_data": payment_methods.DATA,
     "payment_method_options": options,
-    "payment_method_types": types,
+    "payment_method_types": card_types,
 }
+
+
+def _off_session(value: Any, name: str) -> bool:
+    """Read whether the customer is away: a boolean, or which kind of being away."""
+    return True if value in ("one_off", "recurring") else p.boolean(value, name)
+
+
 _CONFIRM: dict[str, p.Parser] = {
     "return_url": p.string,
-    "off_session": p.boolean,
+    "off_session": _off_session,
+    "confirmation_token": p.string,
     "error_on_requires_action": p.boolean,
     "use_stripe_sdk": p.boolean,
 }
 _CAPTURE_METHOD = p.one_of("automatic", "automatic_async", "manual")
+
+
 CREATE = Spec(
     {
         "amount": currencies.amount,
         "currency": currencies.currency,
-        "automatic_payment_methods": _AUTOMATIC_SPEC,
+        "automatic_payment_methods": AUTOMATIC_SPEC,
         "capture_method": _CAPTURE_METHOD,
         "confirm": p.boolean,
-        "confirmation_method": p.only("automatic"),
+        "confirmation_method": p.one_of("automatic", "manual"),
         "customer": p.string,
         **WORDS,
         **_METHOD,

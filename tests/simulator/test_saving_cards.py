@@ -1,0 +1,235 @@
+"""Setup intents, saved payment methods, customers who are away, confirmation tokens."""
+
+from typing import Any
+
+import pytest
+
+from tillport.simulator import ApiError, Simulator
+
+PAY: dict[str, Any] = {"amount": 2000, "currency": "usd", "confirm": True}
+
+
+def types(sim: Simulator) -> list[str]:
+    return [event.type for event in reversed(sim.events.list(limit=100).data)]
+
+
+def test_a_setup_saves_a_card_to_its_customer(sim: Simulator) -> None:
+    customer = sim.customers.create()
+    intent = sim.setup_intents.create(
+        customer=customer.id, payment_method="pm_card_visa", confirm=True, expand=["latest_attempt"]
+    )
+    assert (intent.status, intent.latest_attempt.status) == ("succeeded", "succeeded")
+    assert [m.id for m in sim.payment_methods.list(customer=customer.id).data] == [intent.payment_method]
+    assert types(sim) == [
+        "customer.created",
+        "setup_intent.created",
+        "setup_intent.succeeded",
+        "payment_method.attached",
+    ]
+    assert [a.id for a in sim.setup_attempts.list(setup_intent=intent.id).data] == [intent.latest_attempt.id]
+
+
+def test_a_card_set_up_once_pays_while_its_owner_is_away(sim: Simulator) -> None:
+    customer = sim.customers.create()
+    intent = sim.setup_intents.create(
+        customer=customer.id, payment_method="pm_card_authenticationRequiredOnSetup", confirm=True
+    )
+    assert intent.status == "requires_action"
+    done = sim.authenticate(intent.id)
+    assert done.status == "succeeded"
+    away = {**PAY, "customer": customer.id, "payment_method": done.payment_method}
+    assert sim.payment_intents.create(**away, off_session=True).status == "succeeded"
+    assert sim.payment_intents.create(**away).status == "requires_action"
+
+
+def test_a_card_attached_without_setup_is_declined_while_its_owner_is_away(sim: Simulator) -> None:
+    customer = sim.customers.create()
+    method = sim.payment_methods.attach("pm_card_authenticationRequiredOnSetup", customer=customer.id)
+    with pytest.raises(ApiError) as caught:
+        sim.payment_intents.create(**PAY, customer=customer.id, payment_method=method.id, off_session=True)
+    assert (caught.value.status, caught.value.code) == (402, "authentication_required")
+    assert caught.value.fields["payment_intent"].status == "requires_payment_method"
+    assert types(sim)[-2:] == ["charge.failed", "payment_intent.payment_failed"]
+
+
+def test_a_payment_may_set_up_the_card_it_used(sim: Simulator) -> None:
+    customer = sim.customers.create()
+    intent = sim.payment_intents.create(
+        **PAY,
+        customer=customer.id,
+        payment_method="pm_card_authenticationRequiredOnSetup",
+        setup_future_usage="off_session",
+    )
+    done = sim.authenticate(intent.id)
+    assert done.status == "succeeded"
+    assert sim.events.list(type="payment_method.attached").data[0].data.object.id == done.payment_method
+    again = sim.payment_intents.create(
+        **PAY, customer=customer.id, payment_method=done.payment_method, off_session=True
+    )
+    assert again.status == "succeeded"
+
+
+def test_a_failed_setup_leaves_no_saved_card(sim: Simulator) -> None:
+    customer = sim.customers.create()
+    with pytest.raises(ApiError) as caught:
+        sim.setup_intents.create(customer=customer.id, payment_method="pm_card_chargeDeclined", confirm=True)
+    failed = caught.value.fields["setup_intent"]
+    assert (caught.value.status, failed.status) == (402, "requires_payment_method")
+    assert failed.last_setup_error["decline_code"] == "generic_decline"
+    intent = sim.setup_intents.create(customer=customer.id, payment_method="pm_card_threeDSecure2Required")
+    waiting = sim.setup_intents.confirm(intent.id, return_url="https://shop.test/")
+    assert waiting.next_action["type"] == "redirect_to_url"
+    assert sim.authenticate(intent.id, succeed=False).last_setup_error["code"] == (
+        "setup_intent_authentication_failure"
+    )
+    assert sim.payment_methods.list(customer=customer.id).data == []
+    assert sim.setup_intents.cancel(intent.id).status == "canceled"
+    with pytest.raises(ApiError) as caught:
+        sim.setup_intents.confirm(intent.id, payment_method="pm_card_visa")
+    assert caught.value.code == "setup_intent_unexpected_state"
+
+
+def test_a_payment_method_without_a_customer_pays_once(sim: Simulator) -> None:
+    intent = sim.payment_intents.create(**PAY, payment_method="pm_card_visa")
+    customer = sim.customers.create()
+    for use in (
+        lambda: sim.payment_intents.create(**PAY, payment_method=intent.payment_method),
+        lambda: sim.payment_methods.attach(intent.payment_method, customer=customer.id),
+    ):
+        with pytest.raises(ApiError, match="It may not be used again"):
+            use()
+
+
+def test_a_declined_payment_method_may_be_tried_again(sim: Simulator) -> None:
+    data = {"type": "card", "card": {"token": "tok_chargeDeclined"}}
+    method = sim.payment_methods.create(**data)
+    for _ in range(2):
+        with pytest.raises(ApiError) as caught:
+            sim.payment_intents.create(**PAY, payment_method=method.id)
+        assert caught.value.status == 402
+
+
+def test_a_detached_payment_method_pays_no_more(sim: Simulator) -> None:
+    customer = sim.customers.create()
+    method = sim.payment_methods.attach("pm_card_visa", customer=customer.id)
+    sim.payment_methods.detach(method.id)
+    with pytest.raises(ApiError, match="detached"):
+        sim.payment_intents.create(**PAY, payment_method=method.id)
+
+
+def test_a_customers_default_card_pays_an_intent_that_names_none(sim: Simulator) -> None:
+    customer = sim.customers.create(source="tok_visa")
+    intent = sim.payment_intents.create(**PAY, customer=customer.id)
+    assert (intent.status, intent.payment_method) == ("succeeded", customer.default_source)
+
+
+def test_manual_confirmation_waits_for_the_server_after_the_challenge(sim: Simulator) -> None:
+    intent = sim.payment_intents.create(
+        **PAY, confirmation_method="manual", payment_method="pm_card_threeDSecure2Required"
+    )
+    assert sim.authenticate(intent.id).status == "requires_confirmation"
+    assert sim.charges.list().data == []
+    done = sim.payment_intents.confirm(intent.id, expand=["latest_charge"])
+    assert done.status == "succeeded"
+    assert done.latest_charge.payment_method_details.card.three_d_secure.result == "authenticated"
+
+
+def test_an_action_may_be_refused_beforehand(sim: Simulator) -> None:
+    with pytest.raises(ApiError) as caught:
+        sim.payment_intents.create(
+            **PAY, payment_method="pm_card_threeDSecure2Required", error_on_requires_action=True
+        )
+    assert (caught.value.status, caught.value.code) == (402, "authentication_required")
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "status", "result"),
+    [
+        ("visa", "automatic", "succeeded", None),
+        ("visa", "any", "succeeded", "attempt_acknowledged"),
+        ("amex_threeDSecureNotSupported", "any", "succeeded", "not_supported"),
+        ("threeDSecureOptional", "automatic", "succeeded", None),
+        ("threeDSecureOptional", "any", "requires_action", "authenticated"),
+        ("threeDSecureOptionalProcessingError", "any", "succeeded", "processing_error"),
+        ("threeDSecureRequired", "automatic", "requires_action", "authenticated"),
+        ("authenticationRequired", "automatic", "requires_action", "authenticated"),
+        ("authenticationRequiredSetupForOffSession", "automatic", "requires_action", "authenticated"),
+    ],
+)
+def test_each_card_is_authenticated_as_its_bank_does(
+    sim: Simulator, name: str, asked: str, status: str, result: str | None
+) -> None:
+    intent = sim.payment_intents.create(
+        **PAY,
+        payment_method=f"pm_card_{name}",
+        payment_method_options={"card": {"request_three_d_secure": asked}},
+    )
+    assert intent.status == status
+    if status == "requires_action":
+        intent = sim.authenticate(intent.id)
+    found = sim.charges.retrieve(intent.latest_charge).payment_method_details.card.three_d_secure
+    assert (found.result if found else None) == result
+
+
+def test_a_failing_lookup_declines_without_a_challenge(sim: Simulator) -> None:
+    with pytest.raises(ApiError) as caught:
+        sim.payment_intents.create(**PAY, payment_method="pm_card_threeDSecureRequiredProcessingError")
+    assert caught.value.code == "card_declined"
+    charge = sim.charges.retrieve(caught.value.fields["charge"])
+    assert charge.payment_method_details.card.three_d_secure.result == "processing_error"
+
+
+def test_a_bank_may_decline_after_the_challenge(sim: Simulator) -> None:
+    intent = sim.payment_intents.create(**PAY, payment_method="pm_card_threeDSecureRequiredChargeDeclined")
+    failed = sim.authenticate(intent.id)
+    assert (failed.status, failed.last_payment_error["code"]) == ("requires_payment_method", "card_declined")
+
+
+def test_a_frictionless_card_is_known_by_its_number(sim: Simulator) -> None:
+    data = {"type": "card", "card": {"number": "4000000032200000", "exp_month": 12, "exp_year": 2030}}
+    intent = sim.payment_intents.create(**PAY, payment_method_data=data, expand=["latest_charge"])
+    found = intent.latest_charge.payment_method_details.card.three_d_secure
+    assert (found.authentication_flow, found.result) == ("frictionless", "authenticated")
+
+
+def test_a_confirmation_token_confirms_once(sim: Simulator) -> None:
+    token = sim.confirmation_tokens.create(
+        payment_method_data={"type": "card", "card": {"token": "tok_visa"}, "billing_details": {"name": "A"}},
+        return_url="https://shop.test/back",
+        shipping={"name": "A", "address": {"line1": "x"}},
+    )
+    assert token.payment_method_preview.card.last4 == "4242"
+    intent = sim.payment_intents.create(**PAY, confirmation_token=token.id, expand=["payment_method"])
+    assert (intent.status, intent.shipping["name"]) == ("succeeded", "A")
+    assert intent.payment_method.billing_details.name == "A"
+    assert sim.confirmation_tokens.retrieve(token.id).payment_intent == intent.id
+    with pytest.raises(ApiError, match="already been used"):
+        sim.payment_intents.create(**PAY, confirmation_token=token.id)
+
+
+def test_a_confirmation_token_grows_old(sim: Simulator) -> None:
+    token = sim.confirmation_tokens.create(payment_method="pm_card_visa")
+    sim.advance(12 * 3600)
+    with pytest.raises(ApiError, match="expired"):
+        sim.setup_intents.create(confirm=True, confirmation_token=token.id)
+
+
+def test_the_balance_adds_up(sim: Simulator) -> None:
+    sim.charges.create(amount=2000, currency="usd", source="tok_visa")
+    sim.charges.create(amount=1000, currency="eur", source="tok_bypassPending")
+    balance = sim.balance.retrieve()
+    assert {b["currency"]: b["amount"] for b in balance["pending"]} == {"eur": 0, "usd": 1912}
+    assert {b["currency"]: b["amount"] for b in balance["available"]} == {"eur": 941, "usd": 0}
+    sim.advance(2 * 86400)
+    assert {b["currency"]: b["amount"] for b in sim.balance.retrieve()["available"]} == {
+        "eur": 941,
+        "usd": 1912,
+    }
+
+
+def test_the_account_knows_itself(sim: Simulator) -> None:
+    own = sim.accounts.retrieve_current()
+    assert sim.accounts.retrieve(own["id"]) == own
+    with pytest.raises(ApiError) as caught:
+        sim.accounts.retrieve("acct_other")
+    assert caught.value.status == 403
