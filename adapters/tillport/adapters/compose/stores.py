@@ -11,6 +11,7 @@ from tillport.adapters.compose.secret import Secret
 from tillport.adapters.compose.settings import SettingsRefused
 from tillport.adapters.memory.doorbell import LocalDoorbell
 from tillport.adapters.runtime import SystemClock
+from tillport.ports.attempts import AttemptBook
 from tillport.ports.clock import Clock
 from tillport.ports.cursors import Cursors
 from tillport.ports.doorbell import Doorbell
@@ -25,6 +26,7 @@ class Stores:
     log: EventLog
     ledger: ChargeLedger
     cursors: Cursors
+    attempts: AttemptBook
     doorbell: Doorbell
     commits_in_flight_max: int = 1
     """How many commits gain from being under way at once: SQLite has one writer."""
@@ -65,6 +67,7 @@ async def open_stores(database_url: Secret, clock: Clock) -> AsyncIterator[Store
 async def _sqlite(path: Path, clock: Clock) -> AsyncIterator[Stores]:
     _check_folder(path)
     from tillport.adapters.sql.sqlite import SqliteCursors, SqliteEventLog, SqliteLedger
+    from tillport.adapters.sql.sqlite_attempts import sqlite_attempts
     from tillport.adapters.sql.sqlite_store import SqliteStore
 
     store = SqliteStore(path)
@@ -73,6 +76,7 @@ async def _sqlite(path: Path, clock: Clock) -> AsyncIterator[Stores]:
             log=SqliteEventLog(store),
             ledger=SqliteLedger(store),
             cursors=SqliteCursors(store),
+            attempts=sqlite_attempts(store),
             doorbell=LocalDoorbell(clock),
         )
     finally:
@@ -82,6 +86,7 @@ async def _sqlite(path: Path, clock: Clock) -> AsyncIterator[Stores]:
 @asynccontextmanager
 async def _postgres(url: str, clock: Clock) -> AsyncIterator[Stores]:
     from tillport.adapters.sql.postgres import PostgresCursors, PostgresEventLog, PostgresLedger
+    from tillport.adapters.sql.postgres_attempts import postgres_attempts
     from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
     from tillport.adapters.sql.postgres_store import PostgresStore
 
@@ -94,6 +99,7 @@ async def _postgres(url: str, clock: Clock) -> AsyncIterator[Stores]:
             log=log,
             ledger=PostgresLedger(store),
             cursors=PostgresCursors(store),
+            attempts=postgres_attempts(store),
             doorbell=bell,
             commits_in_flight_max=2,
         )

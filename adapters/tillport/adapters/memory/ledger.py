@@ -88,6 +88,11 @@ class MemoryLedger:
             count += 1
         return count
 
+    def attempts(self) -> list[Attempt]:
+        """Return every attempt: what looks them up goes through them all."""
+        self._check_available()
+        return [_copy(attempt) for attempt in self._attempts.values()]
+
     def _check_available(self) -> None:
         if not self.available:
             raise LedgerUnavailable(
