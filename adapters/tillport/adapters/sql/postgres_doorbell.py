@@ -24,6 +24,7 @@ logger = logging.getLogger("tillport.sql")
 _NOTIFY: Final = "SELECT pg_notify($1, $2)"
 _LOOKS_PER_HEARTBEAT: Final = 5
 _CLOSE_SECONDS: Final = 1.0
+_REST_PER_SWEEP: Final = 20
 
 
 @attrs.define(eq=False)
@@ -119,7 +120,10 @@ class PostgresDoorbell:
         looks = 0
         while not connection.is_closed():
             arrived, self._arrived = self._arrived, False
+            began = self._clock.now()
             await self._sequencer.sweep(at_once=arrived)
+            # Beside a transaction that is open for long a sweep takes long, too: never more than a twentieth of the time.
+            rest_seconds = max(self.sweep_seconds, _REST_PER_SWEEP * (self._clock.now() - began))
             looks += 1
             if looks % _LOOKS_PER_HEARTBEAT == 0:
                 await connection.execute(
@@ -128,7 +132,7 @@ class PostgresDoorbell:
             if not self._wanted.is_set():
                 waiting = asyncio.ensure_future(self._wanted.wait())
                 try:
-                    await self._first_of(waiting, self.sweep_seconds)
+                    await self._first_of(waiting, rest_seconds)
                 finally:
                     waiting.cancel()
             self._wanted.clear()

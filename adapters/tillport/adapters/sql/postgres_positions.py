@@ -33,10 +33,11 @@ what another process left waiting would not do: it might take that one's second 
 several processes record within the few milliseconds of a commit has the order in which they place it. What a host
 records stands where its commit, not its insert, came to be seen.
 
-Two prices, which long-open transactions would otherwise set. While one is open, PostgreSQL keeps every row version
-deleted since: searching `tillport_pending` from its start would wade through all of them. So a kick names the
-numbers that it means, and only a sweep looks from the start. And a counter row for the head would leave a version
-behind for every batch: the head is `max(position)` of a table that is only appended to.
+A price that long-open transactions would otherwise set. While one is open, PostgreSQL keeps every row version deleted
+since: searching `tillport_pending` from its start wades through all of them (measured: 1 ms for each 10,000). So a kick
+names the numbers that it means, which finds them at once; only a sweep looks from the start, and rests the longer the
+longer it took. Nor is there a counter row for the head, which every batch would leave a dead version of: the head is
+`max(position)` of a table that is only appended to.
 """
 
 import asyncio
