@@ -76,6 +76,22 @@ def _declined(number: str, names: str, code: str, decline_code: str | None = Non
 
 _GENERIC = decline("card_declined", "generic_decline")
 
+# Cards of other countries: two letters, then the number; digits seven to nine are the country's own number.
+_ABROAD = (
+    "ae 4000007840000001 ar 4000000320000021 at 4000000400000008 au 4000000360000006 be 4000000560000004 "
+    "bg 4000001000000000 br 4000000760000002 by 4000001120000005 ca 4000001240000000 ch 4000007560000009 "
+    "cl 4000001520000001 cn 4000001560000002 co 4000001700000003 cr 4000001880000005 cy 4000001960000008 "
+    "cz 4000002030000002 de 4000002760000016 dk 4000002080000001 ec 4000002180000000 ee 4000002330000009 "
+    "es 4000007240000007 fi 4000002460000001 fr 4000002500000003 gb 4000008260000000 gi 4000002920000005 "
+    "gr 4000003000000030 hk 4000003440000004 hr 4000001910000009 hu 4000003480000005 ie 4000003720000005 "
+    "in 4000003560000008 it 4000003800000008 jp 4000003920000003 li 4000004380000004 lt 4000004400000000 "
+    "lu 4000004420000006 lv 4000004280000005 mt 4000004700000007 mx 4000004840008001 my 4000004580000002 "
+    "nl 4000005280000002 no 4000005780000007 nz 4000005540000008 pa 4000005910000000 pe 4000006040000068 "
+    "pl 4000006160000005 pt 4000006200000007 py 4000006000000066 ro 4000006420000001 sa 4000006820000007 "
+    "se 4000007520000008 sg 4000007020000003 si 4000007050000006 sk 4000007030000001 tw 4000001580000008 "
+    "uy 4000008580000003"
+).split()
+
 CARDS: tuple[Card, ...] = (
     Card("4242424242424242", names=("visa", "us")),
     Card("4000056655665556", funding="debit", names=("visa_debit",)),
@@ -98,18 +114,12 @@ CARDS: tuple[Card, ...] = (
     Card("3566002020360505", "jcb", country="JP", names=("jcb",)),
     Card("6200000000000005", "unionpay", country="CN", names=("unionpay",)),
     Card("6555900000604105", "discover", names=("bccard",)),
-    Card("4000000760000002", country="BR", names=("br",)),
-    Card("4000001240000000", country="CA", names=("ca",)),
-    Card("4000004840008001", country="MX", names=("mx",)),
-    Card("4000002760000016", country="DE", names=("de",)),
-    Card("4000002500000003", country="FR", names=("fr",)),
-    Card("4000008260000000", country="GB", names=("gb",)),
-    Card("4000003720000005", country="IE", names=("ie",)),
-    Card("4000003480000005", country="HU", names=("hu",)),
-    Card("4000007560000009", country="CH", names=("ch",)),
-    Card("4000003920000003", country="JP", names=("jp",)),
-    Card("4000003560000008", country="IN", names=("in",)),
-    Card("4000000360000006", country="AU", names=("au",)),
+    *(
+        Card(number, country=code.upper(), names=(code,))
+        for code, number in zip(_ABROAD[::2], _ABROAD[1::2], strict=True)
+    ),
+    Card("4000058260000005", funding="debit", country="GB", names=("gb_debit",)),
+    Card("5555558265554449", "mastercard", country="GB", names=("gb_mastercard",)),
     Card("4000000000000077", names=("bypassPending",), bypass_pending=True),
     Card("4000003720000278", country="IE", names=("bypassPendingInternational",), bypass_pending=True),
     # Declines.
@@ -179,6 +189,14 @@ CARDS: tuple[Card, ...] = (
     ),
     Card("4000008400000407", names=("highFraudDisputeScore",)),
     Card("4000008400000159", names=("highEfwScore",)),
+    # What Radar makes of these depends on an account's rules; with none of its own the first only looks risky.
+    Card("4000008400001017", names=("radarDynamicRiskThreshold",), risk_level="elevated"),
+    Card(
+        "4001858821843804",
+        names=("freeTrialAbuseBlock",),
+        declined=decline("card_declined", "fraudulent", blocked=True),
+        risk_level="highest",
+    ),
     # 3-D Secure.
     Card("4000002500003155", names=("authenticationRequiredOnSetup",), three_d_secure="once"),
     Card("4000002760003184", names=("authenticationRequired",), three_d_secure="required"),
@@ -232,7 +250,7 @@ CARDS: tuple[Card, ...] = (
         dispute_count=1,
     ),
     Card(
-        "4000001000000043",
+        "4000000001000043",
         names=("createAutoRepresentmentEligibleDispute",),
         dispute="auto_representment",
         dispute_count=1,
