@@ -14,5 +14,8 @@ class Clock(Protocol):
         ...
 
     async def sleep_until(self, moment: float) -> None:
-        """Return once `now()` is at least `moment`; at once if it is already."""
+        """Return once `now()` is at least `moment`; at once if it is already.
+
+        A clock that is set back meanwhile need not prolong the wait: it ends when it would have ended without.
+        """
         ...
