@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import sqlite3
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -119,6 +120,73 @@ async def test_a_cancelled_caller_does_not_break_the_writer(store) -> None:
     assert list(await log.record([event(100)])) == [True]
     found = {one.event.id for one in (await log.read(after=0)).events}
     assert "evt_100" in found
+
+
+def _claim(name: str):
+    def work(connection: sqlite3.Connection) -> str:
+        connection.execute("INSERT INTO tillport_cursors VALUES (?, 1, NULL, 0)", (name,))
+        return name
+
+    return work
+
+
+async def test_what_waits_shares_a_commit(store) -> None:
+    await store.write(lambda _: None)
+    statements: list[str] = []
+    gate = threading.Event()
+    first = asyncio.ensure_future(
+        store.write(lambda db: (gate.wait(5), db.set_trace_callback(statements.append)))
+    )
+    await asyncio.sleep(0.01)
+    rest = [asyncio.ensure_future(store.write(_claim(f"c{number}"))) for number in range(5)]
+    await asyncio.sleep(0.01)
+    gate.set()
+    await first
+    assert await asyncio.gather(*rest) == ["c0", "c1", "c2", "c3", "c4"]
+    assert statements.count("COMMIT") == 2
+    assert len(await SqliteCursors(store).positions()) == 5
+
+
+async def test_of_those_who_share_a_commit_each_fails_alone(store) -> None:
+    def fails(connection: sqlite3.Connection) -> None:
+        _claim("half")(connection)
+        raise ZeroDivisionError
+
+    def violates(connection: sqlite3.Connection) -> None:
+        _claim("other half")(connection)
+        _claim("c1")(connection)
+
+    def has_its_own_transaction(connection: sqlite3.Connection) -> None:
+        assert connection.in_transaction
+
+    gate = threading.Event()
+    first = asyncio.ensure_future(store.write(lambda _: gate.wait(5)))
+    await asyncio.sleep(0.01)
+    works = [_claim("c1"), fails, violates, has_its_own_transaction, _claim("c2")]
+    rest = [asyncio.ensure_future(store.write(work)) for work in works]
+    await asyncio.sleep(0.01)
+    gate.set()
+    await first
+    answers = await asyncio.gather(*rest, return_exceptions=True)
+    assert answers[0] == "c1"
+    assert isinstance(answers[1], ZeroDivisionError)
+    assert isinstance(answers[2], sqlite3.IntegrityError)
+    assert answers[3:] == [None, "c2"]
+    assert sorted(await SqliteCursors(store).positions()) == ["c1", "c2"]
+
+
+async def test_a_cancelled_write_that_waits_is_left_out(store) -> None:
+    gate = threading.Event()
+    first = asyncio.ensure_future(store.write(lambda _: gate.wait(5)))
+    await asyncio.sleep(0.01)
+    rest = [asyncio.ensure_future(store.write(_claim(name))) for name in ("stays", "goes", "stays too")]
+    await asyncio.sleep(0.01)
+    rest[1].cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    await first
+    await asyncio.gather(*rest, return_exceptions=True)
+    assert sorted(await SqliteCursors(store).positions()) == ["stays", "stays too"]
 
 
 async def test_a_closed_store_says_so(store) -> None:
