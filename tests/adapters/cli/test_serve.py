@@ -104,9 +104,8 @@ def test_it_ends_in_time_though_somebody_listens(served: Served, number: int) ->
     listener.close()
     idle.close()
     assert code == 0
-    assert (
-        seconds < 4
-    )  # two seconds is meant; what it must not be is the 25 s that a charge under way is waited for
+    # Two seconds is meant; what it must not be is the 25 s that a charge under way is waited for.
+    assert seconds < 4
     assert "Traceback" not in served.log.read_text()
 
 

@@ -59,6 +59,10 @@ class Machine(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.town.advance(seconds)
 
+    @rule(ahead=st.sampled_from([-3_000, -400, -100, 0, 100, 400, 3_000]))
+    def somebody_sets_the_services_clock(self, ahead: int) -> None:
+        self.town.service_clock.ahead_seconds = ahead
+
     @rule(dies=st.booleans())
     def the_relay_works(self, dies: bool) -> None:
         self.town.relay(dies_after_publish=dies)

@@ -68,6 +68,20 @@ class Wiring:
     select: Callable[[str], Any] = parse_selector
 
 
+@attrs.define
+class SkewedClock:
+    """The service's own idea of the time, which somebody may set wrong; Stripe's stays right."""
+
+    true: ManualClock
+    ahead_seconds: float = 0.0
+
+    def now(self) -> float:
+        return self.true.now() + self.ahead_seconds
+
+    async def sleep_until(self, moment: float) -> None:
+        await self.true.sleep_until(moment - self.ahead_seconds)
+
+
 class Town:
     """One town under one clock and one seed. Every method runs until nothing more can happen by itself."""
 
@@ -75,6 +89,7 @@ class Town:
         self.wiring = wiring or Wiring()
         self.loop = asyncio.new_event_loop()
         self.clock = ManualClock()
+        self.service_clock = SkewedClock(self.clock)
         self.simulator = Simulator(clock=self.clock, seed=seed, faults=Faults(shuffle=True))
         endpoint = self.simulator.webhook_endpoints.create(
             url="http://till.localhost/webhooks/stripe", enabled_events=["*"]
@@ -100,7 +115,7 @@ class Town:
         self.process = process = Process()
         connection = StripeConnection(
             self.simulator.secret_key,
-            clock=self.clock,
+            clock=self.service_clock,
             patience=Patience(max_tries=1),
             http_client=SimulatorHTTPClient(self.simulator),
         )
@@ -115,11 +130,11 @@ class Town:
                 gateway=self.gateway,
                 ledger=process.guard(self.ledger),
                 policy=MaximumAmount({"usd": 1_000_000}),
-                clock=self.clock,
+                clock=self.service_clock,
             ),
             verifier=self.wiring.verifier(Verifier([self.signing_secret], livemode=False)),
             log=self.process_log,  # type: ignore[arg-type] # it hands everything else through
-            doorbell=LocalDoorbell(self.clock),
+            doorbell=LocalDoorbell(self.service_clock),
             nonces=lambda: next(nonces),
         )
         self.app = create_app(self.till, StaticKeyRing(app_keys=[APP_KEY], server_keys=[SERVER_KEY]))
@@ -248,7 +263,7 @@ class Town:
         async def work() -> None:
             owner = f"relay-{self.starts}"
             cursors = self.process.guard(self.cursors)
-            now = self.clock.now()
+            now = self.service_clock.now()
             position = await cursors.claim(RELAY, owner=owner, now=now, until=now + 9)
             while position is not None:
                 try:
@@ -314,6 +329,7 @@ class Town:
         self.simulator.account.faults.script.clear()
         self.courier.available = True
         self.courier.breaks_after = None
+        self.service_clock.ahead_seconds = 0.0
         for _ in range(40):
             self.let_through(0)
         self.crash()
