@@ -1,4 +1,4 @@
-"""The first tables: the event log, the charge ledger and the cursors.
+"""The first tables: the event log, the charge ledger, the cursors and the effects.
 
 Written out as they were, and never changed again: what comes later is a migration of its own.
 """
@@ -31,11 +31,11 @@ _SQLITE = (
         UNIQUE (event_id)
     )
     """,
-    'CREATE INDEX "ix_StripeEvents_type" ON "StripeEvents" (type, seq)',
-    'CREATE INDEX "ix_StripeEvents_payment_key" ON "StripeEvents" (payment_key)',
-    'CREATE INDEX "ix_StripeEvents_received_at" ON "StripeEvents" (received_at)',
     'CREATE INDEX "ix_StripeEvents_created" ON "StripeEvents" (created)',
     'CREATE INDEX "ix_StripeEvents_id" ON "StripeEvents" (id)',
+    'CREATE INDEX "ix_StripeEvents_payment_key" ON "StripeEvents" (payment_key)',
+    'CREATE INDEX "ix_StripeEvents_received_at" ON "StripeEvents" (received_at)',
+    'CREATE INDEX "ix_StripeEvents_type" ON "StripeEvents" (type, seq)',
     """
     CREATE TABLE tillport_aliases (
         alias TEXT NOT NULL,
@@ -66,8 +66,8 @@ _SQLITE = (
     )
     """,
     "CREATE INDEX ix_tillport_attempts_charge_id ON tillport_attempts (charge_id)",
-    "CREATE INDEX ix_tillport_attempts_unsettled ON tillport_attempts (busy_until) WHERE state IN ('started', 'unknown')",
     "CREATE INDEX ix_tillport_attempts_payment_intent_id ON tillport_attempts (payment_intent_id)",
+    "CREATE INDEX ix_tillport_attempts_unsettled ON tillport_attempts (busy_until) WHERE state IN ('started', 'unknown')",
     """
     CREATE TABLE tillport_cursors (
         name TEXT NOT NULL,
@@ -78,6 +78,32 @@ _SQLITE = (
     )
      WITHOUT ROWID
     """,
+    """
+    CREATE TABLE tillport_effect_handlers (
+        handler TEXT NOT NULL,
+        position BIGINT NOT NULL,
+        PRIMARY KEY (handler)
+    )
+     WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE tillport_effects (
+        handler TEXT NOT NULL,
+        event_id TEXT NOT NULL,
+        position BIGINT NOT NULL,
+        payment_key TEXT NOT NULL,
+        in_order BOOLEAN NOT NULL,
+        state TEXT NOT NULL,
+        tries INTEGER NOT NULL,
+        claims INTEGER NOT NULL,
+        due_at DOUBLE NOT NULL,
+        error TEXT,
+        PRIMARY KEY (handler, event_id)
+    )
+     WITHOUT ROWID
+    """,
+    "CREATE INDEX ix_tillport_effects_due ON tillport_effects (handler, due_at, position) WHERE state = 'due'",
+    "CREATE INDEX ix_tillport_effects_open ON tillport_effects (handler, payment_key, position) WHERE state IN ('due', 'dead')",
     """
     CREATE TABLE tillport_log_state (
         name TEXT NOT NULL,
@@ -120,18 +146,18 @@ _POSTGRESQL = (
         UNIQUE (event_id)
     )
     """,
-    'CREATE INDEX "ix_StripeEvents_type" ON "StripeEvents" (type, seq)',
-    'CREATE INDEX "ix_StripeEvents_payment_key" ON "StripeEvents" (payment_key)',
-    'CREATE INDEX "ix_StripeEvents_received_at" ON "StripeEvents" USING brin (received_at)',
+    'ALTER TABLE "StripeEvents" ALTER COLUMN body SET STORAGE EXTERNAL',
+    "COMMENT ON COLUMN \"StripeEvents\".aliases IS 'JSON array of every id that finds this event'",
+    "COMMENT ON COLUMN \"StripeEvents\".body IS 'as it was signed; reduced by erasure'",
+    "COMMENT ON COLUMN \"StripeEvents\".created IS 'Stripe''s time, Unix seconds'",
+    "COMMENT ON COLUMN \"StripeEvents\".erased_at IS 'when personal data was erased from the body'",
+    "COMMENT ON COLUMN \"StripeEvents\".id IS 'the transaction id of the seed''s table, not unique'",
+    "COMMENT ON COLUMN \"StripeEvents\".received_at IS 'our time, Unix seconds'",
     'CREATE INDEX "ix_StripeEvents_created" ON "StripeEvents" USING brin (created)',
     'CREATE INDEX "ix_StripeEvents_id" ON "StripeEvents" (id)',
-    "COMMENT ON COLUMN \"StripeEvents\".id IS 'the transaction id of the seed''s table, not unique'",
-    "COMMENT ON COLUMN \"StripeEvents\".aliases IS 'JSON array of every id that finds this event'",
-    "COMMENT ON COLUMN \"StripeEvents\".created IS 'Stripe''s time, Unix seconds'",
-    "COMMENT ON COLUMN \"StripeEvents\".received_at IS 'our time, Unix seconds'",
-    "COMMENT ON COLUMN \"StripeEvents\".body IS 'as it was signed; reduced by erasure'",
-    "COMMENT ON COLUMN \"StripeEvents\".erased_at IS 'when personal data was erased from the body'",
-    'ALTER TABLE "StripeEvents" ALTER COLUMN body SET STORAGE EXTERNAL',
+    'CREATE INDEX "ix_StripeEvents_payment_key" ON "StripeEvents" (payment_key)',
+    'CREATE INDEX "ix_StripeEvents_received_at" ON "StripeEvents" USING brin (received_at)',
+    'CREATE INDEX "ix_StripeEvents_type" ON "StripeEvents" (type, seq)',
     """
     CREATE TABLE tillport_aliases (
         alias TEXT NOT NULL,
@@ -161,13 +187,13 @@ _POSTGRESQL = (
         CONSTRAINT ck_tillport_attempts_tries CHECK (tries >= 1)
     )
     """,
-    "CREATE INDEX ix_tillport_attempts_charge_id ON tillport_attempts (charge_id)",
-    "CREATE INDEX ix_tillport_attempts_unsettled ON tillport_attempts (busy_until) WHERE state IN ('started', 'unknown')",
-    "CREATE INDEX ix_tillport_attempts_payment_intent_id ON tillport_attempts (payment_intent_id)",
-    "COMMENT ON TABLE tillport_attempts IS 'every attempt to charge, written down before Stripe hears of it'",
-    "COMMENT ON COLUMN tillport_attempts.key IS 'the idempotency key that Stripe sees'",
     "COMMENT ON COLUMN tillport_attempts.details IS 'JSON object: description, metadata'",
+    "COMMENT ON COLUMN tillport_attempts.key IS 'the idempotency key that Stripe sees'",
     "COMMENT ON COLUMN tillport_attempts.outcome_body IS 'JSON object'",
+    "COMMENT ON TABLE tillport_attempts IS 'every attempt to charge, written down before Stripe hears of it'",
+    "CREATE INDEX ix_tillport_attempts_charge_id ON tillport_attempts (charge_id)",
+    "CREATE INDEX ix_tillport_attempts_payment_intent_id ON tillport_attempts (payment_intent_id)",
+    "CREATE INDEX ix_tillport_attempts_unsettled ON tillport_attempts (busy_until) WHERE state IN ('started', 'unknown')",
     """
     CREATE TABLE tillport_cursors (
         name TEXT NOT NULL,
@@ -178,6 +204,34 @@ _POSTGRESQL = (
     )
     """,
     "COMMENT ON TABLE tillport_cursors IS 'how far each consumer of the log has come, and who reads for it'",
+    """
+    CREATE TABLE tillport_effect_handlers (
+        handler TEXT NOT NULL,
+        position BIGINT NOT NULL,
+        PRIMARY KEY (handler)
+    )
+    """,
+    "COMMENT ON TABLE tillport_effect_handlers IS 'how far in the log each handler''s effects have been enlisted'",
+    """
+    CREATE TABLE tillport_effects (
+        handler TEXT NOT NULL,
+        event_id TEXT NOT NULL,
+        position BIGINT NOT NULL,
+        payment_key TEXT NOT NULL,
+        in_order BOOLEAN NOT NULL,
+        state TEXT NOT NULL,
+        tries INTEGER NOT NULL,
+        claims INTEGER NOT NULL,
+        due_at DOUBLE PRECISION NOT NULL,
+        error TEXT,
+        PRIMARY KEY (handler, event_id)
+    )
+    """,
+    "COMMENT ON COLUMN tillport_effects.position IS 'where the event stands in the log'",
+    "COMMENT ON COLUMN tillport_effects.state IS 'due, done, dead or skipped'",
+    "COMMENT ON TABLE tillport_effects IS 'what each handler is to do, once, about each event'",
+    "CREATE INDEX ix_tillport_effects_due ON tillport_effects (handler, due_at, position) WHERE state = 'due'",
+    "CREATE INDEX ix_tillport_effects_open ON tillport_effects (handler, payment_key, position) WHERE state IN ('due', 'dead')",
     """
     CREATE TABLE tillport_log_state (
         name TEXT NOT NULL,
@@ -211,8 +265,8 @@ _POSTGRESQL = (
         PRIMARY KEY (event_id)
     )
     """,
-    "COMMENT ON TABLE tillport_tombstones IS 'ids of events that retention took away: they are still never recorded again'",
     "COMMENT ON COLUMN tillport_tombstones.xid IS 'PostgreSQL: the row may go once no transaction older than this runs'",
+    "COMMENT ON TABLE tillport_tombstones IS 'ids of events that retention took away: they are still never recorded again'",
 )
 
 
