@@ -24,7 +24,9 @@ from tillport.adapters.sql.postgres_statements import (
     ARRIVALS,
     FIND_SOURCE,
     HEAD,
+    PLAIN_ARRAYS,
     page_statement,
+    record_arrays,
     record_statement,
 )
 from tillport.adapters.sql.postgres_store import (
@@ -36,11 +38,8 @@ from tillport.adapters.sql.postgres_store import (
     was_rolled_back,
 )
 from tillport.adapters.sql.rows import (
-    EVENT_COLUMNS,
     attempt_of,
     attempt_row,
-    event_row,
-    more_aliases,
     outcome_row,
     recorded_event,
 )
@@ -67,7 +66,6 @@ _REMEDY: Final = (
 _RECORD: Final = record_statement(with_aliases=False)
 _RECORD_WITH_ALIASES: Final = record_statement(with_aliases=True)
 _ATTEMPTS: Final = 3
-PLAIN_ARRAYS: Final = 1 + len(EVENT_COLUMNS)
 _REPLACE_BODY: Final = 'UPDATE "StripeEvents" SET body = $1, erased_at = $2 WHERE event_id = $3 RETURNING 1'
 
 
@@ -77,18 +75,6 @@ def _told_as(error_type: type[TillportError], what: str) -> Iterator[None]:
         yield
     except (StoreUnavailable, ValuesRefused) as error:
         raise error_type(f"{what} can't be reached now. {error}", remedy=_REMEDY) from error
-
-
-def arrays(events: Sequence[Event]) -> list[list[Any]]:
-    """Return the values of `record_statement`: with aliases if there are more than `PLAIN_ARRAYS`."""
-    # By id, and of each id the first: the one that stays.
-    ranked = sorted(enumerate(events, 1), key=lambda pair: (pair[1].id, pair[0]))
-    rows = ((rank, *event_row(event)) for rank, event in ranked)
-    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
-    pairs = [(alias, event.id) for event in events for alias in more_aliases(event)]
-    if pairs:
-        columns += [[alias for alias, _ in pairs], [event_id for _, event_id in pairs]]
-    return columns
 
 
 async def record_on_asyncpg(connection: Connection, events: Sequence[Event]) -> list[bool]:
@@ -102,7 +88,7 @@ async def record_on_asyncpg(connection: Connection, events: Sequence[Event]) -> 
         refuse_unrecordable(event)
     if not events:
         return []
-    values = arrays(events)
+    values = record_arrays(events)
     rows = await connection.fetch(_RECORD if len(values) == PLAIN_ARRAYS else _RECORD_WITH_ALIASES, *values)
     if rows:
         await connection.execute(f"NOTIFY {ARRIVALS}")  # heard when, and only if, the host commits
@@ -124,7 +110,7 @@ class PostgresEventLog:
             refuse_unrecordable(event)
         if not events:
             return []
-        values = arrays(events)
+        values = record_arrays(events)
         statement = _RECORD if len(values) == PLAIN_ARRAYS else _RECORD_WITH_ALIASES
         with _told_as(LogUnavailable, "The event log"):
             try:

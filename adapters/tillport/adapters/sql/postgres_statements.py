@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, Dialect, bindparam, func, literal_column, select, true
 
-from tillport.adapters.sql.rows import EVENT_COLUMNS, event_selection
+from tillport.adapters.sql.rows import EVENT_COLUMNS, event_row, event_selection, more_aliases
 from tillport.adapters.sql.schema import events, log_state, order
 from tillport.adapters.sql.selection import Shape, condition
 from tillport.adapters.sql.statements import Compiled, compiled
+from tillport.ports.event_log import Event
 
 NEWS: Final = "tillport_news"
 """Where it is told that positions were given. The payload is who gave them."""
@@ -45,11 +46,41 @@ def record_statement(mark: Callable[[int], str] = "${}".format, *, with_aliases:
         f'fresh AS (INSERT INTO "StripeEvents" (seq, {_COLUMNS}) OVERRIDING SYSTEM VALUE '
         f"SELECT (SELECT drawn FROM numbers)[rank], {_COLUMNS} "
         f"FROM unnest({', '.join(arrays[:-2])}) AS u (rank, {_COLUMNS}) "
-        "WHERE NOT EXISTS (SELECT 1 FROM tillport_tombstones AS t WHERE t.event_id = u.event_id) "
+        # An array and not a join, which would be free to change the order.
+        "WHERE u.event_id <> ALL (ARRAY(SELECT t.event_id FROM tillport_tombstones AS t "
+        f"WHERE t.event_id = ANY ({arrays[1]}))) "
         "ON CONFLICT (event_id) DO NOTHING RETURNING event_id, seq), "
         "queued AS (INSERT INTO tillport_pending (seq) SELECT seq FROM fresh)"
         f"{aliases if with_aliases else ''} SELECT event_id, seq FROM fresh"
     )
+
+
+PLAIN_ARRAYS: Final = 1 + len(EVENT_COLUMNS)
+"""How many values a statement without aliases takes."""
+
+
+def record_arrays(events: Sequence[Event]) -> list[list[Any]]:
+    """Return the values of `record_statement`; those of aliases are there only if there are more than the plain ones.
+
+    Of events with one id only the first counts, aliases included.
+    """
+    unique: dict[str, tuple[int, Event]] = {}
+    for rank, event in enumerate(events, 1):
+        unique.setdefault(event.id, (rank, event))
+    ranked = sorted(unique.values(), key=lambda pair: pair[1].id)
+    rows = ((rank, *event_row(event)) for rank, event in ranked)
+    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
+    columns[0] = _dense(columns[0])
+    pairs = [(alias, event.id) for _, event in ranked for alias in more_aliases(event)]
+    if pairs:
+        columns += [[alias for alias, _ in pairs], [event_id for _, event_id in pairs]]
+    return columns
+
+
+def _dense(ranks: list[int]) -> list[int]:
+    """Close the gaps that repeated ids left, since as many numbers are drawn as there are events."""
+    place = {rank: index for index, rank in enumerate(sorted(ranks), 1)}
+    return [place[rank] for rank in ranks]
 
 
 _HEAD: Final = (

@@ -1,5 +1,6 @@
 """A real PostgreSQL for the session, and a database of its own for every test."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -22,12 +23,16 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-async def template(postgres: PostgresServer) -> str:
+def template(postgres: PostgresServer) -> str:
     """A database with the tables, to be copied."""
+
+    async def create() -> None:
+        store = PostgresStore(postgres.url(_TEMPLATE))
+        await store.create_tables()
+        await store.aclose()
+
     postgres.psql(f"CREATE DATABASE {_TEMPLATE}")
-    store = PostgresStore(postgres.url(_TEMPLATE))
-    await store.create_tables()
-    await store.aclose()
+    asyncio.run(create())
     return _TEMPLATE
 
 

@@ -16,4 +16,4 @@ async def test_the_log_holds_the_law(law, new_bench) -> None:
 
 
 def test_any_history_agrees_with_the_model(new_bench) -> None:
-    check_event_log_histories(new_bench(PostgresEventLog), housekeeping=True, examples=5, shrink=False)
+    check_event_log_histories(new_bench(PostgresEventLog), housekeeping=True, examples=15, shrink=False)

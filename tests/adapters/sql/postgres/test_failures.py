@@ -12,6 +12,7 @@ from tillport.adapters.sql.postgres import PostgresEventLog, PostgresLedger
 from tillport.adapters.sql.postgres_store import PostgresStore, StoreUnavailable, ValuesRefused, told
 from tillport.ports.event_log import EventRefused, LogUnavailable
 from tillport.ports.ledger import LedgerUnavailable
+from tillport.ports.selector import Compare
 
 TOO_LONG = "x".join(str(number * 7919) for number in range(2000))  # for an index entry, and hard to compress
 
@@ -67,6 +68,23 @@ async def test_a_bad_row_fails_alone_in_its_batch(store) -> None:
     await group.aclose()
     await log.sequencer.idle()
     assert await log.head() == 4
+
+
+async def test_of_one_id_in_one_call_the_first_counts_also_beside_tombstones(store) -> None:
+    log = PostgresEventLog(store)
+    await log.record([event(number) for number in range(20)])
+    await log.sequencer.idle()
+    async with asyncio.timeout(10):
+        while await log.forget(received_before=1e12, up_to=20, now=1.0) < 20:  # noqa: ASYNC110 - autovacuum may be at work
+            await asyncio.sleep(0.05)
+    first = event(30, body=b'{"which":"first"}', aliases=("ch_30", "re_1"))
+    again = event(30, body=b'{"which":"second"}', aliases=("ch_30", "re_2"))
+    others = [event(number) for number in (50, 40, 3)]
+    assert await log.record([first, *others, again]) == [True, True, True, False, False]
+    await log.sequencer.idle()
+    assert [one.event for one in (await log.read(after=0)).events] == [first, *others[:2]]
+    assert (await log.read(after=0, where=Compare("id", "=", "re_2"))).events == ()
+    assert len((await log.read(after=0, where=Compare("id", "=", "re_1"))).events) == 1
 
 
 async def test_concurrent_batches_with_the_same_events_in_other_orders_do_not_deadlock(store) -> None:
