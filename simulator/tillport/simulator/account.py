@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tillport.simulator.resources.customers import Customer
     from tillport.simulator.resources.disputes import Dispute
     from tillport.simulator.resources.early_fraud_warnings import EarlyFraudWarning
+    from tillport.simulator.resources.event_destinations import EventDestination
     from tillport.simulator.resources.payment_intents import PaymentIntent
     from tillport.simulator.resources.payment_methods import PaymentMethod
     from tillport.simulator.resources.refunds import Refund
@@ -118,6 +119,7 @@ class Account:
         self.deleted_customers: set[str] = set()
         self.refunds: Collection[Refund] = Collection("refund", indexed=("charge", "payment_intent"))
         self.webhook_endpoints: Collection[WebhookEndpoint] = Collection("webhook_endpoint")
+        self.event_destinations: Collection[EventDestination] = Collection("event_destination")
         self.events: Collection[Event] = Collection("event", indexed=("type",))
         # Only intents with more than one charge need a list; the latest is on the intent itself.
         self.earlier_charges: dict[str, tuple[str, ...]] = {}
@@ -166,9 +168,18 @@ class Account:
         previous: dict[str, Any] | None = None,
     ) -> Event:
         """Record an event about an object's present version and queue its deliveries."""
-        stem = stem_of(object_.id)
+        # An event of the user's own making may be about an object without an id.
+        stem = stem_of(str(object_.get("id", "")) if isinstance(object_, dict) else object_.id)
         event_id = self.ids.on("evt_", stem) if stem[:1] == "3" else self.ids.own("evt_")
         event = Event(event_id, type_, int(self.now()), object_, origin, previous)
         self.events.add(event)
         self.deliveries.queue(event)
         return event
+
+    def endpoint_disabled(self, endpoint_id: str) -> None:
+        """Show an endpoint as disabled after the deliveries gave it up."""
+        kinds: tuple[Collection[Any], ...] = (self.webhook_endpoints, self.event_destinations)
+        for kind in kinds:
+            found = kind.find(endpoint_id)
+            if found is not None:
+                kind.put(msgspec.structs.replace(found, status="disabled"))

@@ -8,6 +8,7 @@ at its own time, as Stripe does; so a retry has a new timestamp and `pending_web
 from collections import deque
 from hashlib import sha256
 from heapq import heappop, heappush
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from tillport.simulator.faults import Fault
 from tillport.simulator.render import pretty
 from tillport.simulator.signing import Signer, header
+from tillport.simulator.thin import thin
 
 if TYPE_CHECKING:
     from tillport.simulator.account import Account, Event
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 # dashboards showed people. Sandboxes retry three times over a few hours (docs.stripe.com/webhooks).
 LIVE_RETRIES: tuple[float, ...] = (300, 1800, 7200, 18000, 36000, 43200, 43200, 43200, 43200)
 SANDBOX_RETRIES: tuple[float, ...] = (300, 3600, 10800)
+# "Days of failure" is all that is said; three are as long as one event is retried.
+DISABLED_AFTER_SECONDS = 3 * 86400.0
 
 _HEADERS = {
     "Accept": "*/*; q=0.5, application/xml",
@@ -71,18 +75,38 @@ class _Delivery(msgspec.Struct, gc=False):
 
 
 class _Endpoint:
-    __slots__ = ("all", "enabled", "id", "signers", "types", "url", "version")
+    __slots__ = (
+        "all",
+        "enabled",
+        "expiries",
+        "failing_since",
+        "id",
+        "signers",
+        "thin",
+        "types",
+        "url",
+        "version",
+    )
 
     def __init__(self, endpoint: Any, signers: list[Signer]) -> None:
         self.id = endpoint.id
         self.signers = signers
+        # When each signer ends, beside it: never, but for the old ones while a secret rolls.
+        self.expiries: list[float] = [inf] * len(signers)
+        # When the failures began that no success has ended since.
+        self.failing_since: float | None = None
         self.configure(endpoint)
 
     def configure(self, endpoint: Any) -> None:
         self.url: str = endpoint.url
-        self.types = frozenset(endpoint.enabled_events)
+        self.thin: bool = getattr(endpoint, "thin", False)
+        names = endpoint.enabled_events
+        self.types = frozenset(name.removeprefix("v1.") for name in names) if self.thin else frozenset(names)
         self.all = "*" in self.types
-        self.enabled = endpoint.status == "enabled"
+        enabled = endpoint.status == "enabled"
+        if enabled and not getattr(self, "enabled", True):
+            self.failing_since = None
+        self.enabled = enabled
         self.version: str | None = endpoint.api_version
 
 
@@ -92,6 +116,7 @@ class Deliveries:
     def __init__(self, account: "Account", retry_seconds: tuple[float, ...]) -> None:
         self._account = account
         self.retry_seconds = retry_seconds
+        self.disable_after_seconds: float = DISABLED_AFTER_SECONDS
         self._endpoints: dict[str, _Endpoint] = {}
         self._heap: list[tuple[float, float, int, _Delivery]] = []
         self._open: dict[int, tuple[_Delivery | None, AttemptLog]] = {}
@@ -113,9 +138,22 @@ class Deliveries:
     def unregister(self, endpoint_id: str) -> None:
         self._endpoints.pop(endpoint_id, None)
 
-    def set_secrets(self, endpoint_id: str, secrets: list[str]) -> None:
-        """Sign with these from now on: the newest first, old ones while they live."""
-        self._endpoints[endpoint_id].signers = [Signer(secret) for secret in secrets]
+    def roll(self, endpoint_id: str, secret: str, keep_until: float) -> None:
+        """Sign with a new secret too; the present ones end at `keep_until`, or when they would have."""
+        endpoint = self._endpoints[endpoint_id]
+        endpoint.expiries = [inf, *(min(at, keep_until) for at in endpoint.expiries)]
+        endpoint.signers = [Signer(secret), *endpoint.signers]
+        self.forget_secrets(endpoint_id)
+
+    def forget_secrets(self, endpoint_id: str) -> None:
+        """Stop signing with the secrets whose time is over."""
+        endpoint = self._endpoints.get(endpoint_id)
+        if endpoint is None:
+            return
+        now = self._account.now()
+        kept = [(s, at) for s, at in zip(endpoint.signers, endpoint.expiries, strict=True) if at > now]
+        endpoint.signers = [signer for signer, _ in kept]
+        endpoint.expiries = [at for _, at in kept]
 
     # The queue -----------------------------------------------------------------------------------------------
 
@@ -197,7 +235,10 @@ class Deliveries:
         twin: bool = False,
     ) -> Attempt:
         event = delivery.event
-        body = pretty(view(self._account, event, endpoint.version))
+        if endpoint.thin:
+            body = pretty(thin(event, livemode=self._account.livemode))
+        else:
+            body = pretty(view(self._account, event, endpoint.version))
         timestamp = int(now)
         names: tuple[str, ...] = ()
         signers = endpoint.signers
@@ -237,9 +278,14 @@ class Deliveries:
         if delivery is None or delivery.by_hand:
             return
         event_id = delivery.event.id
+        endpoint = self._endpoints.get(delivery.endpoint_id)
         if status is not None and 200 <= status < 300:
+            if endpoint is not None:
+                endpoint.failing_since = None
             self._done(event_id)
             return
+        if endpoint is not None:
+            self._failing(endpoint)
         if delivery.number > len(self.retry_seconds):
             self.failed.add(event_id)
             self._done(event_id)
@@ -248,6 +294,15 @@ class Deliveries:
         self._push(
             self._account.now() + wait, _Delivery(delivery.event, delivery.endpoint_id, delivery.number + 1)
         )
+
+    def _failing(self, endpoint: _Endpoint) -> None:
+        """Note a failure; disable an endpoint that has only failed for days (Stripe writes e-mails before)."""
+        now = self._account.now()
+        if endpoint.failing_since is None:
+            endpoint.failing_since = now
+        elif now - endpoint.failing_since >= self.disable_after_seconds and endpoint.enabled:
+            endpoint.enabled = False
+            self._account.endpoint_disabled(endpoint.id)
 
     def _done(self, event_id: str) -> None:
         left = self.pending.get(event_id, 0) - 1

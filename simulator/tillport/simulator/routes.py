@@ -13,6 +13,7 @@ from tillport.simulator.resources import (
     customers,
     disputes,
     early_fraud_warnings,
+    event_destinations,
     events,
     payment_intents,
     payment_methods,
@@ -44,6 +45,7 @@ ROUTES: tuple[Route, ...] = (
     *balance.ROUTES,
     *accounts.ROUTES,
     *events.ROUTES,
+    *event_destinations.ROUTES,
     *webhook_endpoints.ROUTES,
     *search.ROUTES,
 )
@@ -58,6 +60,14 @@ NOT_MODELLED = frozenset(
     "promotion_codes quotes radar reporting reviews shipping_rates sigma sources "
     "subscription_items subscription_schedules subscriptions tax tax_codes tax_ids tax_rates terminal test_helpers "
     "topups transfers treasury webhook_settings".split()
+)
+
+# The last words of real paths below modelled resources.
+NOT_MODELLED_BELOW = frozenset(
+    "amount_details_line_items apply_customer_balance balance_transactions bank_accounts cash_balance "
+    "cash_balance_transactions capabilities discount external_accounts funding_instructions "
+    "increment_authorization login_links people persons reject source_cancel refresh subscriptions tax_ids "
+    "update_batch value_list_items value_lists verify verify_microdeposits sources_cancel".split()
 )
 
 _Node = dict[str, Any]
@@ -97,7 +107,11 @@ def find(method: str, path: str) -> tuple[Route, list[str]]:
 
 
 def _unknown(method: str, path: str, parts: list[str]) -> ApiError:
-    if parts[0] == "v1" and len(parts) > 1 and parts[1] in NOT_MODELLED:
+    if parts[0] == "v2" and len(parts) > 1:
+        return not_modelled(f"{method} {path[:200]}")
+    if parts[0] == "v1" and (
+        (len(parts) > 1 and parts[1] in NOT_MODELLED) or (parts[-1] in NOT_MODELLED_BELOW and len(parts) > 3)
+    ):
         return not_modelled(f"{method} {path[:200]}")
     hint = (
         " (Did you mean to give an id? The URL ends in a slash, which is what an empty id looks like.)"

@@ -7,18 +7,19 @@ Everything the wire can do, the object can do with the same judgement, minus byt
 somebody performs them: a server's background task, `deliver(sink)` in a test, or `due_deliveries` by hand.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any
 
 from tillport.simulator.account import Account
 from tillport.simulator.clock import Clock, MovableClock, RealClock
-from tillport.simulator.deliveries import LIVE_RETRIES, Attempt
+from tillport.simulator.deliveries import LIVE_RETRIES, Attempt, EventView
 from tillport.simulator.errors import ApiError
 from tillport.simulator.faults import Fault, Faults
-from tillport.simulator.resources import disputes, payment_intents, setup_intents
+from tillport.simulator.resources import disputes, events, payment_intents, setup_intents, webhook_endpoints
 from tillport.simulator.resources.common import Route
 from tillport.simulator.resources.disputes import Dispute
+from tillport.simulator.resources.webhook_endpoints import WebhookEndpoint
 from tillport.simulator.routes import ROUTES
 from tillport.simulator.wire import Key, Request, Response, Wire, run
 
@@ -103,6 +104,7 @@ class Simulator:
     accounts: Operations
     balance: Operations
     events: Operations
+    event_destinations: Operations
     webhook_endpoints: Operations
 
     def __init__(
@@ -241,6 +243,29 @@ class Simulator:
         if self.on_change is not None:
             self.on_change()
         return intent
+
+    def send_event(
+        self, type_: str, about: Mapping[str, Any], *, previous_attributes: Mapping[str, Any] | None = None
+    ) -> EventView:
+        """Record an event of your own making and queue it for every endpoint that listens; raise ApiError for no event.
+
+        >>> from tillport.simulator import ManualClock, Simulator
+        >>> sim = Simulator(clock=ManualClock(), seed=7)
+        >>> sim.send_event("invoice.paid", {"id": "in_1", "object": "invoice", "amount_paid": 500}).type
+        'invoice.paid'
+        """
+        with self.lock:
+            self.account.run_until(self.account.now())
+            event = events.own(self.account, type_, about, previous_attributes)
+        if self.on_change is not None:
+            self.on_change()
+        return event
+
+    def roll_secret(self, endpoint_id: str, *, keep_seconds: float = 0.0) -> WebhookEndpoint:
+        """Give an endpoint a new signing secret; the old one signs beside it for `keep_seconds`, at most a day."""
+        with self.lock:
+            self.account.run_until(self.account.now())
+            return webhook_endpoints.roll_secret(self.account, endpoint_id, keep_seconds=keep_seconds)
 
     def resolve_dispute(self, dispute_id: str, *, won: bool) -> Dispute:
         """Play the cardholder's bank: decide an open dispute (an inquiry just closes); raise ApiError for a closed one."""

@@ -269,6 +269,8 @@ def _params(request: Request, method: str, query: str) -> dict[str, Any]:
     params = decode(query)
     if method == "POST" and request.body:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "application/json" and request.path.startswith("/v2/"):
+            return {**params, **_json(request.body)}
         if kind not in ("", "application/x-www-form-urlencoded"):
             raise invalid(
                 f"Invalid request: the content type {kind[:60]!r} is not accepted here. Encode parameters as "
@@ -284,6 +286,17 @@ def _params(request: Request, method: str, query: str) -> dict[str, Any]:
     for name in ("key", "_stripe_version", "_stripe_account", "payment_user_agent", "guid", "muid", "sid"):
         params.pop(name, None)
     return params
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    """Read the body of the second API, a JSON object."""
+    try:
+        read = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        read = None
+    if not isinstance(read, dict):
+        raise invalid("Invalid request: the body must be a JSON object.", None)
+    return read
 
 
 def _key_of(request: Request, query: str) -> str | None:

@@ -1,6 +1,6 @@
 """What the resource files share: a route, the call that runs it, addresses, and list answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -114,3 +114,35 @@ def shipping_of(given: Any) -> dict[str, Any] | None:
         "phone": given.get("phone"),
         "tracking_number": given.get("tracking_number"),
     }
+
+
+def difference(old: Any, new: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return `previous_attributes`: the fields that changed, as they were.
+
+    Within hashes only the keys that changed are told, null for those that are new; lists are told whole.
+    """
+    return {
+        name: _was(getattr(old, name), getattr(new, name))
+        for name in names
+        if getattr(old, name) != getattr(new, name)
+    }
+
+
+def _was(old: Any, new: Any) -> Any:
+    before, after = _hash(old), _hash(new)
+    if before is None or after is None:
+        return old
+    return {
+        key: _was(before.get(key), after.get(key))
+        for key in (*before, *(k for k in after if k not in before))
+        if before.get(key) != after.get(key)
+    }
+
+
+def _hash(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, msgspec.Struct):
+        fields = {name: getattr(value, name) for name in value.__struct_fields__}
+        return {name: item for name, item in fields.items() if item is not msgspec.UNSET}
+    return None

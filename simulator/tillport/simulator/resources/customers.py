@@ -18,6 +18,7 @@ from tillport.simulator.resources.common import (
     List,
     Route,
     address_of,
+    difference,
     shipping_of,
 )
 
@@ -153,7 +154,7 @@ def update(account: Account, call: Call, params: dict[str, Any], customer_id: st
     if replaced is not None:
         sources.removed(account, call.origin, replaced)
     new = account.customers.put(msgspec.structs.replace(old, **changes))
-    previous = {k: getattr(old, k) for k, v in changes.items() if getattr(old, k) != v}
+    previous = difference(old, new, changes)
     if previous:
         account.emit("customer.updated", new, call.origin, previous)
     return new

@@ -22,7 +22,7 @@ from tillport.simulator.errors import ApiError, invalid
 from tillport.simulator.params import EMPTY, Spec
 from tillport.simulator.resources import balance_transactions, early_fraud_warnings
 from tillport.simulator.resources.balance_transactions import BalanceTransaction
-from tillport.simulator.resources.common import Call, List, Route
+from tillport.simulator.resources.common import Call, List, Route, difference
 
 # Next look: the call that made the charge has returned by then.
 OPENED_SECONDS = 0.0
@@ -369,7 +369,7 @@ def update(account: Account, call: Call, params: dict[str, Any], dispute_id: str
     if "metadata" in params:
         changes["metadata"] = p.merged(old.metadata, params["metadata"])
         if changes["metadata"] != old.metadata:
-            previous["metadata"] = old.metadata
+            previous |= difference(old, msgspec.structs.replace(old, **changes), ("metadata",))
     evidence = params.get("evidence") or {}
     submit = params.get("submit", bool(evidence))
     if evidence or submit:

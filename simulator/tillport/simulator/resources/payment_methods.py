@@ -19,6 +19,7 @@ from tillport.simulator.resources.common import (
     Route,
     address_of,
     billing_details,
+    difference,
 )
 
 
@@ -299,7 +300,7 @@ def update(account: Account, call: Call, params: dict[str, Any], method_id: str)
     if params.get("card"):
         changes["card"] = msgspec.structs.replace(old.card, **params["card"])
     new = account.payment_methods.put(msgspec.structs.replace(old, **changes))
-    previous = {k: getattr(old, k) for k, v in changes.items() if getattr(old, k) != v}
+    previous = difference(old, new, changes)
     if previous:
         account.emit("payment_method.updated", new, call.origin, previous)
     return new

@@ -16,7 +16,7 @@ from tillport.simulator.params import EMPTY, Spec
 from tillport.simulator.resources import disputes, early_fraud_warnings
 from tillport.simulator.resources.balance_transactions import AVAILABLE_AFTER_SECONDS, BalanceTransaction
 from tillport.simulator.resources.charges import Charge, card_of
-from tillport.simulator.resources.common import Call, List, Route
+from tillport.simulator.resources.common import Call, List, Route, difference
 
 # How long the bank takes in the two cases that take time; Stripe says "later".
 REFERENCE_SECONDS = 1.0
@@ -247,8 +247,9 @@ def update(account: Account, call: Call, params: dict[str, Any], refund_id: str)
     new = msgspec.structs.replace(old, metadata=p.merged(old.metadata, params["metadata"]))
     if new.metadata != old.metadata:
         account.refunds.put(new)
-        account.emit("refund.updated", new, call.origin, {"metadata": old.metadata})
-        account.emit("charge.refund.updated", new, call.origin, {"metadata": old.metadata})
+        previous = difference(old, new, ("metadata",))
+        account.emit("refund.updated", new, call.origin, previous)
+        account.emit("charge.refund.updated", new, call.origin, previous)
     return new
 
 

@@ -14,7 +14,7 @@ from tillport.simulator.account import Account, Origin
 from tillport.simulator.errors import ApiError, invalid, not_modelled, parameter_missing
 from tillport.simulator.params import EMPTY, Spec
 from tillport.simulator.resources import payment_methods, tokens
-from tillport.simulator.resources.common import Call, Deleted, List, Route
+from tillport.simulator.resources.common import Call, Deleted, List, Route, difference
 from tillport.simulator.resources.payment_methods import PaymentMethod
 from tillport.simulator.resources.tokens import CardSource
 
@@ -165,7 +165,7 @@ def update(
         changes["metadata"] = p.merged(old.metadata, params["metadata"])
     new = tokens.checked(msgspec.structs.replace(old, **changes))
     account.cards.put(new)
-    previous = {k: getattr(old, k) for k, v in changes.items() if getattr(old, k) != v}
+    previous = difference(old, new, changes)
     if previous:
         account.emit("customer.source.updated", new, call.origin, previous)
     return new

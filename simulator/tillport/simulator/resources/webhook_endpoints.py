@@ -1,5 +1,6 @@
 """Webhook endpoints: where events go; the signing secret is shown once, by the call that creates one."""
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,9 @@ from tillport.simulator.params import EMPTY, Spec
 from tillport.simulator.resources.common import Call, Deleted, List, Route
 
 MAX_ENDPOINTS = 16
+# How long an old secret may go on signing beside its successor (docs.stripe.com/webhooks#roll-endpoint-secrets).
+MAX_ROLL_SECONDS = 24 * 3600
+_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(\.[a-z_]{1,40})?\Z", re.ASCII)
 
 
 class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +50,7 @@ def url(value: Any, name: str) -> str:
     return read
 
 
-def _event_type(value: Any, name: str) -> str:
+def event_type(value: Any, name: str) -> str:
     read = p.string(value, name)
     if read != "*" and not (
         0 < len(read) <= 100 and read.isascii() and read.replace("_", "").replace(".", "").isalnum()
@@ -57,12 +61,21 @@ def _event_type(value: Any, name: str) -> str:
 
 _FIELDS: dict[str, p.Parser] = {
     "url": url,
-    "enabled_events": p.array_of(_event_type, 300),
+    "enabled_events": p.array_of(event_type, 300),
     "description": p.text(5000),
     "metadata": p.metadata,
 }
+
+
+def _version(value: Any, name: str) -> str:
+    read = p.string(value, name)
+    if read and not _VERSION.match(read):
+        raise invalid(f"Invalid API version: {read[:40]}. Versions look like 2026-10-28.endive.", name)
+    return read
+
+
 CREATE = Spec(
-    {**_FIELDS, "api_version": p.string, "connect": p.only(False)}, required=("url", "enabled_events")
+    {**_FIELDS, "api_version": _version, "connect": p.only(False)}, required=("url", "enabled_events")
 )
 UPDATE = Spec({**_FIELDS, "disabled": p.boolean})
 LIST = p.list_spec()
@@ -113,6 +126,26 @@ def delete(account: Account, call: Call, params: dict[str, Any], endpoint_id: st
     account.webhook_endpoints.remove(endpoint_id)
     account.deliveries.unregister(endpoint_id)
     return Deleted(endpoint_id, "webhook_endpoint")
+
+
+def roll_secret(account: Account, endpoint_id: str, *, keep_seconds: float = 0.0) -> WebhookEndpoint:
+    """Give an endpoint a new secret, as the Dashboard's "Roll secret" does; return it with the secret, this once.
+
+    For `keep_seconds` the old secret signs too: each delivery then carries one `v1` for each. Raise ApiError for an
+    unknown endpoint or for more than a day.
+    """
+    found = account.webhook_endpoints.get(endpoint_id, "webhook_endpoint")
+    if not 0 <= keep_seconds <= MAX_ROLL_SECONDS:
+        raise invalid("An old secret can be kept for up to 24 hours: give 0 to 86400 seconds.", None)
+    secret = "whsec_" + account.ids.chars(32)
+    account.deliveries.roll(endpoint_id, secret, account.now() + keep_seconds)
+    if keep_seconds:
+        account.schedule(keep_seconds, _forget, account, endpoint_id)
+    return msgspec.structs.replace(found, secret=secret)
+
+
+def _forget(account: Account, endpoint_id: str) -> None:
+    account.deliveries.forget_secrets(endpoint_id)
 
 
 def list_(account: Account, call: Call, params: dict[str, Any]) -> List:

@@ -8,7 +8,7 @@ from tillport.simulator import params as p
 from tillport.simulator.account import Account
 from tillport.simulator.params import Spec
 from tillport.simulator.resources.charges.charge import Charge
-from tillport.simulator.resources.common import SHIPPING, Call, List, shipping_of
+from tillport.simulator.resources.common import SHIPPING, Call, List, difference, shipping_of
 
 
 def retrieve(account: Account, call: Call, params: dict[str, Any], charge_id: str) -> Charge:
@@ -45,7 +45,7 @@ def update(account: Account, call: Call, params: dict[str, Any], charge_id: str)
     if "customer" in params:
         changes["customer"] = account.customers.get(params["customer"], "customer", status=400).id
     new = account.charges.put(msgspec.structs.replace(old, **changes))
-    previous = {k: getattr(old, k) for k, v in changes.items() if getattr(old, k) != v}
+    previous = difference(old, new, changes)
     if previous:
         account.emit("charge.updated", new, call.origin, previous)
     return new

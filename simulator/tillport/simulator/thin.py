@@ -1,0 +1,94 @@
+"""Thin events: the small notification that names an object and leaves fetching it to the receiver.
+
+A thin event tells the same change as a snapshot event under an id of its own (docs.stripe.com/event-destinations), so
+that a receiver of both kinds never takes one for the other. Its id is the snapshot's with `test_` in it.
+"""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from tillport.simulator.account import Event
+
+_URLS = {
+    "balance": "/v1/balance",
+    "charge": "/v1/charges/{id}",
+    "customer": "/v1/customers/{id}",
+    "dispute": "/v1/disputes/{id}",
+    "payment_intent": "/v1/payment_intents/{id}",
+    "payment_method": "/v1/payment_methods/{id}",
+    "radar.early_fraud_warning": "/v1/radar/early_fraud_warnings/{id}",
+    "refund": "/v1/refunds/{id}",
+    "setup_intent": "/v1/setup_intents/{id}",
+}
+
+
+class RelatedObject(msgspec.Struct, frozen=True):
+    id: str
+    type: str
+    url: str
+
+
+class Reason(msgspec.Struct, frozen=True):
+    request: Any
+    type: str = "request"
+
+
+class ThinEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A v2 event: what is delivered, and what `GET /v2/core/events/:id` answers with `snapshot_event` beside it."""
+
+    id: str
+    object: str = "v2.core.event"
+    context: str | None = None
+    created: str
+    livemode: bool
+    reason: Reason | None = None
+    related_object: RelatedObject | None
+    snapshot_event: Any = msgspec.UNSET
+    type: str
+
+
+def thin(event: "Event", *, livemode: bool, fetched: bool = False) -> ThinEvent:
+    """Render an event thin; `fetched` adds what only the API tells."""
+    origin = event.request
+    return ThinEvent(
+        id=thin_id(event.id),
+        created=iso(event.created),
+        livemode=livemode,
+        reason=None if origin.id is None else Reason(origin),
+        related_object=_related(event.object),
+        snapshot_event=event.id if fetched else msgspec.UNSET,
+        type="v1." + event.type,
+    )
+
+
+def _related(about: Any) -> RelatedObject | None:
+    fields: dict[str, Any] = (
+        about
+        if isinstance(about, dict)
+        else {n: getattr(about, n, None) for n in ("id", "object", "customer")}
+    )
+    object_id, kind = str(fields.get("id")), str(fields.get("object"))
+    if kind == "card" and isinstance(fields.get("customer"), str):
+        return RelatedObject(object_id, kind, f"/v1/customers/{fields['customer']}/sources/{object_id}")
+    pattern = _URLS.get(kind)
+    return None if pattern is None else RelatedObject(object_id, kind, pattern.format(id=object_id))
+
+
+def thin_id(event_id: str) -> str:
+    return "evt_test_" + event_id[4:]
+
+
+def snapshot_id(event_id: str) -> str:
+    return "evt_" + event_id.removeprefix("evt_test_")
+
+
+def iso(moment: float) -> str:
+    """Return a Unix time as v2 writes it.
+
+    >>> iso(1_700_000_000)
+    '2023-11-14T22:13:20.000Z'
+    """
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
