@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from sqlalchemy import Connection
 
-from tillport.adapters.sql.postgres_statements import ARRIVALS, record_statement
-from tillport.adapters.sql.rows import EVENT_COLUMNS, event_row, more_aliases
+from tillport.adapters.sql.postgres_statements import ARRIVALS, PLAIN_ARRAYS, record_arrays, record_statement
+from tillport.adapters.sql.rows import EVENT_COLUMNS
 from tillport.adapters.sql.sqlite_events import Execute, first_of_each, record_through
 from tillport.ports.event_log import Event, refuse_unrecordable
 
@@ -93,12 +93,9 @@ def _record(
 
 
 def _record_postgresql(execute: Execute, events: Sequence[Event], paramstyle: Paramstyle) -> list[bool]:
-    # By id, as `record_statement` wants it, and of each id the first: the one that stays.
-    ranked = sorted(enumerate(events, 1), key=lambda pair: (pair[1].id, pair[0]))
-    columns = zip(*((rank, *event_row(event)) for rank, event in ranked), strict=True)
-    pairs = [(alias, event.id) for event in events for alias in more_aliases(event)]
-    values = [list(column) for column in columns]
-    values += [[alias for alias, _ in pairs], [event_id for _, event_id in pairs]]
+    values = record_arrays(events)
+    if len(values) == PLAIN_ARRAYS:
+        values += [[], []]
     statement, numbers = _postgresql_statement(paramstyle)
     result = execute(statement, tuple(values[number - 1] for number in numbers))
     new = {row[0] for row in result.fetchall()}

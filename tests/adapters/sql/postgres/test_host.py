@@ -14,6 +14,7 @@ from tillport.adapters.runtime.clock import SystemClock
 from tillport.adapters.sql.host import record_on, record_on_async, record_with
 from tillport.adapters.sql.postgres import PostgresEventLog, record_on_asyncpg
 from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
+from tillport.ports.selector import Compare
 
 
 class GaveUp(Exception):
@@ -71,7 +72,7 @@ async def with_sqlalchemy_async(url, events, *, gives_up):
 
 
 HOSTS = [with_asyncpg, with_psycopg, with_sqlalchemy_sync, with_sqlalchemy_async]
-EVENTS = [event(2), event(1), event(2), event(3, aliases=("ch_3", "re_3"))]
+EVENTS = [event(2), event(1), event(2, aliases=("ch_2", "re_2")), event(3, aliases=("ch_3", "re_3"))]
 
 
 @asynccontextmanager
@@ -98,6 +99,8 @@ async def test_what_a_host_commits_is_in_the_log(host, store, database) -> None:
                 await asyncio.sleep(0.01)
         page = await log.read(after=0)
         assert [one.event for one in page.events] == [event(2), event(1), EVENTS[3]]
+        assert (await log.read(after=0, where=Compare("id", "=", "re_2"))).events == ()
+        assert len((await log.read(after=0, where=Compare("id", "=", "re_3"))).events) == 1
         assert await host(database, EVENTS, gives_up=False) == [False] * 4
 
 
