@@ -129,6 +129,49 @@ def simulate(
     return run_simulator([f"{name}={value}" for name, value in given if value is not None])
 
 
+@app.command
+def chaos(
+    url: Annotated[str, Parameter(help="The application's webhook URL, on this machine.")],
+    *,
+    secret: Annotated[
+        str,
+        Parameter(
+            help="The endpoint's signing secret, `whsec_…`.",
+            env_var="TILLPORT_CHAOS_SECRET",
+            show_default=False,
+        ),
+    ],
+    seconds: Annotated[float, Parameter(help="How long to go on, at most 600.")] = 10.0,
+    rate: Annotated[float, Parameter(help="Requests a second, at most 2000.")] = 40.0,
+    seed: Annotated[str, Parameter(help="Same seed, same storm.")] = "0",
+    connections: Annotated[int, Parameter(help="How many requests at a time, at most 64.")] = 4,
+    tolerance: Annotated[
+        int, Parameter(help="How many seconds old a signature may be; Stripe's SDKs take 300.")
+    ] = 300,
+    timeout: Annotated[float, Parameter(help="How many seconds to wait for an answer.")] = 10.0,
+    as_json: Annotated[bool, Parameter(name="--json", negative="", help="The report as JSON.")] = False,
+) -> int:
+    """Throw a seeded storm of events at any application's webhook, and report what broke.
+
+    Good events come twice, late, out of order, of unknown types; others are forged, stale or rubbish. It tells
+    forgeries that were accepted, crashes, good events that were refused, slow and missing answers. It goes to this
+    machine only and stops by itself. Exits 0 if nothing broke and 1 if something did.
+    """
+    from tillport.adapters.cli.chaos import run_chaos
+
+    return run_chaos(
+        url,
+        secret=secret,
+        seconds=seconds,
+        rate=rate,
+        seed=seed,
+        connections=connections,
+        tolerance_seconds=tolerance,
+        timeout_seconds=timeout,
+        as_json=as_json,
+    )
+
+
 @events.command(name="list")
 def list_(
     *,
