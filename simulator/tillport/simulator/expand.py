@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from tillport.simulator.account import Account
-from tillport.simulator.errors import invalid
+from tillport.simulator.errors import invalid, not_modelled
 from tillport.simulator.resources import balance_transactions, payment_methods, sources
 from tillport.simulator.resources.common import List
+from tillport.simulator.resources.search import SearchResult
 
 MAX_DEPTH = 4
 _Tree = dict[str, Any]
@@ -119,14 +120,14 @@ def expand(account: Account, value: Any, paths: Sequence[Any]) -> Any:
 
 
 def _apply(account: Account, value: Any, tree: _Tree) -> Any:
-    if isinstance(value, List) or (isinstance(value, dict) and "data" in value):
+    if isinstance(value, List | SearchResult):
         for name in tree:
-            if name not in ("data", "total_count"):
+            if name == "total_count" and isinstance(value, SearchResult):
+                raise not_modelled("the total_count of a search", "expand")
+            if name != "data":
                 raise _cannot(name)
-        if isinstance(value, List):
-            data = [_apply(account, item, tree.get("data", {})) for item in value.data]
-            return msgspec.structs.replace(value, data=data)
-        return {**value, "data": [_apply(account, item, tree.get("data", {})) for item in value["data"]]}
+        data = [_apply(account, item, tree.get("data", {})) for item in value.data]
+        return msgspec.structs.replace(value, data=data)
     kind = getattr(value, "object", None)
     known = EXPANDABLE.get(kind) if isinstance(kind, str) else None
     changes: dict[str, Any] = {}
