@@ -35,6 +35,8 @@ from tillport.ports.payments import (
 )
 from tillport.ports.policy import ChargePolicy
 
+ATTEMPT_KEY_PREFIX = "tillport-"
+"""How every key that Stripe hears from us begins: its events tell whose charge it was."""
 KEY_HORIZON_SECONDS = 23 * 3600
 """Stripe keeps idempotency keys for at least 24 hours (docs.stripe.com/api/idempotent_requests); an hour is margin."""
 DEFAULT_TRY_SECONDS = 90.0
@@ -228,7 +230,7 @@ def attempt_key(token: str, *, caller: Caller, nonce: str, idempotency_key: str 
         parts = ["token", caller.id, token]
     else:
         parts = ["nonce", caller.id, nonce]
-    return "tillport-" + _digest(parts)
+    return ATTEMPT_KEY_PREFIX + _digest(parts)
 
 
 def single_use(token: str) -> bool:

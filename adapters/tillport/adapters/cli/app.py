@@ -172,6 +172,37 @@ def chaos(
     )
 
 
+@app.command
+def reconcile(
+    *,
+    since: Annotated[
+        str, Parameter(help="How far back: `7d`, `12h`, or a time such as 2026-11-20T14:00Z.")
+    ] = "7d",
+    undelivered: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Only events that some webhook endpoint has not acknowledged: quicker after an outage.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, Parameter(name="--json", negative="", help="The report as one JSON object.")
+    ] = False,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Record what was missed, then compare the ledger, the log and Stripe's books.
+
+    Reads Stripe's events (it lists those of the last 30 days) and records what is missing as a webhook would have.
+    Safe at any time, beside a running service, and twice. Exits 0 if everything agrees, 1 if differences remain.
+    """
+    from tillport.adapters.cli.reconcile import reconcile_command
+
+    return reconcile_command(
+        since=since, undelivered=undelivered, as_json=as_json, database=database, config=config
+    )
+
+
 @events.command(name="list")
 def list_(
     *,
@@ -292,7 +323,9 @@ def main() -> NoReturn:
     raise SystemExit(run())
 
 
-_REFUSALS = frozenset({"settings_refused", "unsafe_configuration", "no_signing_secret", "invalid_selector"})
+_REFUSALS = frozenset(
+    {"settings_refused", "unsafe_configuration", "no_signing_secret", "invalid_selector", "invalid_window"}
+)
 _EXTRAS = {
     "stripe": "stripe",
     "aiohttp": "stripe",

@@ -1,0 +1,171 @@
+"""`tillport reconcile`: record what was missed, and hold ledger, log and Stripe's books together."""
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from tillport.adapters.cli.events import existing_database
+from tillport.adapters.cli.moments import iso, moment, stamp
+from tillport.adapters.cli.terminal import complain, paint, say
+from tillport.adapters.compose import Settings, read_settings, system_clock
+from tillport.adapters.compose.catch_up import PAUSES_SECONDS, drive, open_reconciling
+from tillport.domain.differences import Difference
+from tillport.domain.reconcile import Phase, Reconciliation, Report
+from tillport.domain.window import window
+from tillport.ports.clock import Clock
+from tillport.ports.errors import TillportError
+
+PLAIN_LINE_SECONDS = 5.0
+"""How often progress is told where nobody watches a terminal."""
+
+
+def reconcile_command(
+    *, since: str, undelivered: bool, as_json: bool, database: str | None, config: Path | None
+) -> int:
+    """Reconcile; 0 if everything agrees now, 1 if something does not or it could not be finished."""
+    settings = attrs.evolve(read_settings(file=config), database_url=existing_database(database, config))
+    return asyncio.run(
+        reconcile(settings, since=since, undelivered=undelivered, as_json=as_json, clock=system_clock())
+    )
+
+
+async def reconcile(
+    settings: Settings,
+    *,
+    since: str,
+    clock: Clock,
+    undelivered: bool = False,
+    as_json: bool = False,
+    stripe_http_client: Any = None,
+    pauses_seconds: tuple[float, ...] = PAUSES_SECONDS,
+) -> int:
+    """Do it and tell of it; return the exit code. `stripe_http_client` as in `open_service`."""
+    now = clock.now()
+    span = window(since=moment(since, now=now), now=now)
+    if span.cut:
+        complain(
+            f"Stripe lists events of the last 30 days alone, so this begins at {stamp(span.since)}; "
+            "what is older can't be caught up."
+        )
+    async with open_reconciling(settings, clock=clock, stripe_http_client=stripe_http_client) as using:
+        reconciliation = Reconciliation(using, span, undelivered=undelivered)
+        progress = _Progress()
+        try:
+            ended_by = await drive(reconciliation, clock, tell=progress.tell, pauses_seconds=pauses_seconds)
+        finally:
+            progress.end()
+    report = reconciliation.report
+    (_print_json if as_json else _print)(report, ended_by)
+    return 0 if report.agrees else 1
+
+
+class _Progress:
+    """Tell how far it is, on standard error: a line that is rewritten where somebody looks, else one now and then."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._phase: Phase | None = None
+        self._told_at = 0.0
+
+    def tell(self, report: Report) -> None:
+        line = _progress_line(report)
+        if self._live:
+            sys.stderr.write(f"\r\033[K{line}")
+            sys.stderr.flush()
+        elif report.phase is not self._phase or time.monotonic() - self._told_at >= PLAIN_LINE_SECONDS:
+            self._phase, self._told_at = report.phase, time.monotonic()
+            sys.stderr.write(f"{line}\n")
+
+    def end(self) -> None:
+        if self._live:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+
+
+def _progress_line(report: Report) -> str:
+    recorded = sum(report.recorded.values())
+    events = f"{report.listed} events read, {recorded} recorded"
+    if report.phase is Phase.EVENTS:
+        return f"events {report.fraction:4.0%}, up to {stamp(report.caught_up_to)}: {events}"
+    return (
+        f"{report.phase.value}: {events}; {report.movements} movements and {report.attempts} attempts compared, "
+        f"{len(report.differences)} differences"
+    )
+
+
+def _print(report: Report, ended_by: TillportError | None) -> None:
+    span = report.window
+    say(f"From {stamp(span.since)} to {stamp(span.until)}")
+    say(f"  {report.listed:>7}  events listed by Stripe")
+    say(f"  {sum(report.recorded.values()):>7}  of them were missing, and are recorded now")
+    for type_, count in sorted(report.recorded.items(), key=lambda pair: (-pair[1], pair[0])):
+        say(f"  {'':7}  {paint(f'{count} {type_}', 'dim')}")
+    say(f"  {report.movements:>7}  movements in Stripe's books compared")
+    say(f"  {report.attempts:>7}  attempts in the ledger compared")
+    for difference in report.differences:
+        say()
+        say(f"{paint(difference.kind.value, 'red', 'bold')}: {difference.message}")
+        for name, value in _ids(difference).items():
+            say(f"  {name:18} {value}")
+        say(f"  {paint(difference.remedy, 'dim')}")
+    say()
+    if ended_by is not None or not report.complete:
+        complain(f"Not finished: {ended_by}")
+        if report.caught_up_to > span.listed_from:
+            complain(f"Everything before {stamp(report.caught_up_to)} is recorded.")
+        complain(f"Go on with: tillport reconcile --since {_resume(report)}")
+    elif report.differences:
+        say(paint(f"{len(report.differences)} differences remain.", "red"))
+    else:
+        say(paint("Ledger, log and Stripe's books agree.", "green"))
+
+
+def _resume(report: Report) -> str:
+    """Return where a later run should begin: what was recorded stays, and comparing needs the time as a whole."""
+    events_done = report.phase is not Phase.EVENTS
+    return iso(report.window.since if events_done else max(report.window.since, report.caught_up_to))
+
+
+def _print_json(report: Report, ended_by: TillportError | None) -> None:
+    say(
+        json.dumps(
+            {
+                "since": iso(report.window.since),
+                "until": iso(report.window.until),
+                "cut_to_30_days": report.window.cut,
+                "complete": report.complete,
+                "agrees": report.agrees,
+                "listed": report.listed,
+                "recorded": report.recorded,
+                "movements": report.movements,
+                "attempts": report.attempts,
+                "differences": [
+                    {
+                        "kind": one.kind.value,
+                        "message": one.message,
+                        "remedy": one.remedy,
+                        **_ids(one),
+                    }
+                    for one in report.differences
+                ],
+                "ended_by": None if ended_by is None else ended_by.code,
+                "resume_since": None if report.complete else _resume(report),
+            }
+        )
+    )
+
+
+def _ids(difference: Difference) -> dict[str, str]:
+    named = {
+        "attempt_key": difference.attempt_key,
+        "charge_id": difference.charge_id,
+        "payment_intent_id": difference.payment_intent_id,
+        "event_id": difference.event_id,
+        "movement_id": difference.movement_id,
+    }
+    return {name: value for name, value in named.items() if value is not None}

@@ -1,0 +1,530 @@
+"""Webhooks are lost for days, records are broken one by one: reconciling finds every bit of it, and changes nothing else."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tillport.adapters.cli.reconcile import reconcile
+from tillport.adapters.compose import Secret, Service, Settings, open_service
+from tillport.adapters.compose.catch_up import drive, open_reconciling
+from tillport.adapters.conformance.samples import event
+from tillport.domain.differences import DifferenceKind
+from tillport.domain.reconcile import Phase, Reconciliation, Report
+from tillport.domain.window import InvalidWindow, window
+from tillport.ports.access import Caller, CallerKind
+from tillport.ports.ledger import AttemptState, Outcome
+from tillport.ports.money import Money
+from tillport.ports.payments import ChargeOrder, GatewayMisconfigured, GatewayUnavailable
+from tillport.simulator import ManualClock, Simulator
+from tillport.simulator.sdk import SimulatorHTTPClient, deliver_async
+
+SHOP = Caller("shop", CallerKind.APP)
+DAY = 86_400.0
+K = DifferenceKind
+
+
+class TownClock:
+    """The simulator's clock as the till's: one time for both."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
+
+    def now(self) -> float:
+        return self.simulator.clock.now()
+
+    async def sleep_until(self, moment: float) -> None:
+        self.simulator.advance(max(0.0, moment - self.now()))
+
+
+class Town:
+    """A simulator in this process, and tills over one file, under one clock."""
+
+    def __init__(self, folder: Path, seed: int = 1) -> None:
+        self.path = folder / "till.sqlite3"
+        self.simulator = Simulator(clock=ManualClock(), seed=seed)
+        endpoint = self.simulator.webhook_endpoints.create(url="https://till.test/hook", enabled_events=["*"])
+        self.clock = TownClock(self.simulator)
+        self.nonces = map(str, range(10_000))
+        self.settings = Settings(
+            stripe_secret_key=Secret(self.simulator.secret_key),
+            signing_secrets=(Secret(endpoint.secret),),
+            currency="usd",
+            app_keys=(Secret("app-key-of-a-web-page"),),
+            database_url=Secret(f"sqlite:///{self.path}"),
+        )
+
+    @property
+    def client(self) -> SimulatorHTTPClient:
+        return SimulatorHTTPClient(self.simulator)
+
+    @asynccontextmanager
+    async def till(self) -> AsyncIterator[Service]:
+        async with open_service(
+            self.settings,
+            clock=self.clock,
+            random=Random(1),
+            nonces=self.nonces.__next__,
+            stripe_http_client=self.client,
+            run_loops=False,
+        ) as service:
+            yield service
+
+    async def deliver(self, service: Service, *, lost: Any = lambda _attempt: False) -> None:
+        """Deliver what is due; a lost webhook is one that Stripe believes was taken."""
+
+        async def sink(attempt: Any) -> int:
+            if not lost(attempt):
+                await service.till.receive(attempt.body, attempt.headers["Stripe-Signature"])
+            return 200
+
+        await deliver_async(self.simulator, sink)
+
+    async def charge(self, service: Service, amount_minor: int = 1250) -> str:
+        answer = await service.till.charge(ChargeOrder("tok_visa", Money(amount_minor, "usd")), caller=SHOP)
+        assert answer.outcome.charge_id is not None
+        return answer.attempt_key
+
+    def stripe_ids(self) -> set[str]:
+        found: set[str] = set()
+        after: dict[str, str] = {}
+        while True:
+            page = self.simulator.events.list(limit=100, **after)
+            found |= {one.id for one in page.data}
+            if not page.has_more:
+                return found
+            after = {"starting_after": page.data[-1].id}
+
+    async def reconcile(self, service: Service, *, days: float = 7, **options: Any) -> Report:
+        now = self.clock.now()
+        async with open_reconciling(
+            self.settings, clock=self.clock, stores=service.stores, stripe_http_client=self.client
+        ) as using:
+            run = Reconciliation(using, window(since=now - days * DAY, now=now), **options)
+            assert await drive(run, self.clock, tell=lambda _report: None) is None
+        return run.report
+
+
+async def logged_ids(service: Service) -> list[str]:
+    page = await service.stores.log.read(after=0, limit=100_000)
+    return [one.event.id for one in page.events]
+
+
+def kinds(report: Report) -> list[DifferenceKind]:
+    return [one.kind for one in report.differences]
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Town:
+    return Town(tmp_path)
+
+
+# Catching up ---------------------------------------------------------------------------------------------------------
+
+
+async def test_webhooks_that_were_lost_for_days_are_all_found(town: Town) -> None:
+    async with town.till() as service:
+        for _day in range(5):
+            for _ in range(4):
+                await town.charge(service)
+                town.simulator.advance(3600)
+            await town.deliver(service, lost=lambda _attempt: True)
+            town.simulator.advance(DAY - 4 * 3600)
+        assert await logged_ids(service) == []
+        rings = service.stores.doorbell.rings
+        report = await town.reconcile(service)
+        logged = await logged_ids(service)
+        assert set(logged) == town.stripe_ids()
+        assert sum(report.recorded.values()) == len(logged) == report.listed
+        assert report.recorded["charge.succeeded"] == 20
+        assert service.stores.doorbell.rings > rings
+        assert report.agrees, report.differences
+        created = [(await service.stores.log.find(one)).event.created for one in logged]  # type: ignore[union-attr]
+        assert created == sorted(created), "in the order in which they happened"
+
+
+async def test_what_was_caught_up_is_relayed_like_a_webhook(town: Town) -> None:
+    async with town.till() as service:
+        await town.charge(service)
+        await town.deliver(service, lost=lambda _attempt: True)
+        town.simulator.advance(DAY)
+        await town.reconcile(service)
+        await service.loops[0].step()
+        assert {one.id for one in service.channel.messages} == town.stripe_ids()
+
+
+async def test_twice_is_as_good_as_once(town: Town) -> None:
+    async with town.till() as service:
+        await town.charge(service)
+        await town.deliver(service, lost=lambda _attempt: True)
+        town.simulator.advance(DAY)
+        first = await town.reconcile(service)
+        before = town.path.read_bytes()
+        logged = await logged_ids(service)
+        second = await town.reconcile(service)
+        assert (first.agrees, second.agrees) == (True, True)
+        assert second.recorded == {}
+        assert second.listed == first.listed
+        assert await logged_ids(service) == logged
+        assert town.path.read_bytes() == before
+
+
+async def test_a_webhook_that_comes_after_all_changes_nothing(town: Town) -> None:
+    async with town.till() as service:
+        await town.charge(service)
+        town.simulator.advance(1)  # the webhooks are still on their way
+        report = await town.reconcile(service)
+        assert sum(report.recorded.values()) == len(town.stripe_ids())
+        await town.deliver(service)
+        assert len(await logged_ids(service)) == len(town.stripe_ids())
+
+
+async def test_what_no_endpoint_acknowledged_can_be_asked_for_alone(town: Town) -> None:
+    async with town.till() as service:
+        await town.charge(service)
+        await town.deliver(service)
+        acknowledged = set(await logged_ids(service))
+        await town.charge(service)
+        town.simulator.deliver(lambda _attempt: 500)
+        town.simulator.advance(3600)
+        report = await town.reconcile(service, undelivered=True)
+        assert report.listed == len(town.stripe_ids() - acknowledged)
+        assert set(await logged_ids(service)) == town.stripe_ids()
+        assert report.agrees, report.differences
+
+
+async def test_an_outage_in_the_middle_is_gone_on_from(town: Town) -> None:
+    async with town.till() as service:
+        for _ in range(6):
+            await town.charge(service)
+            town.simulator.advance(DAY / 2)
+        now = town.clock.now()
+        async with open_reconciling(
+            town.settings, clock=town.clock, stores=service.stores, stripe_http_client=town.client
+        ) as using:
+            dying = Dying(using.history, calls=5)
+            run = Reconciliation(attrs.evolve(using, history=dying), window(since=now - 5 * DAY, now=now))
+            ended_by = await drive(run, town.clock, tell=lambda _report: None)
+            assert isinstance(ended_by, GatewayUnavailable)
+            assert not run.report.agrees
+            assert run.report.phase is Phase.EVENTS
+            reached = run.report.caught_up_to
+            missing = town.stripe_ids() - set(await logged_ids(service))
+            assert missing, "the outage came before the end"
+            found = (await using.history.events(since=0)).events
+            by_id = {json.loads(one)["id"]: json.loads(one)["created"] for one in found}
+            assert all(by_id[one] >= reached for one in missing)
+            dying.calls = 10_000
+            assert await drive(run, town.clock, tell=lambda _report: None) is None
+        assert run.report.agrees, run.report.differences
+        assert set(await logged_ids(service)) == town.stripe_ids()
+
+
+@attrs.define
+class Dying:
+    """Stripe, out of reach after so many calls."""
+
+    history: Any
+    calls: int
+
+    async def events(self, **asked: Any) -> Any:
+        self._spend()
+        return await self.history.events(**asked)
+
+    async def movements(self, **asked: Any) -> Any:
+        self._spend()
+        return await self.history.movements(**asked)
+
+    def _spend(self) -> None:
+        self.calls -= 1
+        if self.calls < 0:
+            raise GatewayUnavailable("Stripe could not be asked.")
+
+
+async def test_more_in_one_slice_than_is_held_at_once_is_cut_smaller(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tillport.domain.reconcile.SLICE_EVENTS_MAX", 20)
+    async with town.till() as service:
+        for _ in range(60):
+            await town.charge(service)
+            town.simulator.advance(5)
+        town.simulator.advance(DAY)
+        report = await town.reconcile(service)
+        assert report.agrees, report.differences
+        assert set(await logged_ids(service)) == town.stripe_ids()
+
+
+async def test_events_of_the_other_mode_are_never_recorded(town: Town) -> None:
+    async with town.till() as service:
+        await town.charge(service)
+        now = town.clock.now()
+        async with open_reconciling(
+            town.settings, clock=town.clock, stores=service.stores, stripe_http_client=town.client
+        ) as using:
+            run = Reconciliation(attrs.evolve(using, livemode=True), window(since=now - DAY, now=now + 1))
+            while run.report.phase is Phase.EVENTS:
+                await run.step()
+        assert await logged_ids(service) == []
+        assert set(kinds(run.report)) == {K.NOT_RECORDED}
+        assert {one.event_id for one in run.report.differences} == town.stripe_ids()
+
+
+def test_the_window_is_bounded_by_what_stripe_remembers() -> None:
+    assert window(since=0.0, now=100 * DAY) == window(since=70 * DAY - 1, now=100 * DAY)
+    assert not window(since=70 * DAY, now=100 * DAY).cut
+    with pytest.raises(InvalidWindow):
+        window(since=5.0, now=5.0)
+
+
+# Three ways, each broken -----------------------------------------------------------------------------------------------
+
+
+async def three_days_of_trade(town: Town, service: Service) -> list[str]:
+    """Return the keys of three charges, one of them refunded, whose webhooks all arrived; a day has passed since."""
+    keys = []
+    for number in range(3):
+        keys.append(await town.charge(service, 1000 + number))
+        town.simulator.advance(DAY)
+        await town.deliver(service)
+    attempt = await service.stores.ledger.find(keys[1])
+    assert attempt is not None
+    town.simulator.refunds.create(charge=attempt.outcome.charge_id)
+    town.simulator.advance(DAY)
+    await town.deliver(service)
+    return keys
+
+
+def change(town: Town, statement: str, *values: object) -> int:
+    """Break a record by hand."""
+    import sqlite3
+
+    with sqlite3.connect(town.path) as file:
+        count = file.execute(statement, values).rowcount
+    file.close()
+    return count
+
+
+async def test_what_is_whole_agrees(town: Town) -> None:
+    async with town.till() as service:
+        await three_days_of_trade(town, service)
+        report = await town.reconcile(service)
+        assert (report.attempts, report.movements) == (3, 4)
+        assert report.agrees, report.differences
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("declined", K.CHARGED_AGAINST_LEDGER),
+        ("refused", K.CHARGED_AGAINST_LEDGER),
+        ("not_charged", K.CHARGED_AGAINST_LEDGER),
+        ("not_sent", K.CHARGED_AGAINST_LEDGER),
+        ("unknown", K.NOT_SETTLED),
+        ("started", K.NOT_SETTLED),
+    ],
+)
+async def test_a_ledger_that_says_otherwise_is_found(town: Town, state: str, kind: DifferenceKind) -> None:
+    async with town.till() as service:
+        keys = await three_days_of_trade(town, service)
+        assert change(town, "UPDATE tillport_attempts SET state = ? WHERE key = ?", state, keys[0]) == 1
+        report = await town.reconcile(service)
+        assert [(one.kind, one.attempt_key) for one in report.differences] == [(kind, keys[0])]
+        assert not report.agrees
+        assert report.differences[0].remedy
+
+
+async def test_an_attempt_that_the_ledger_lost_is_found(town: Town) -> None:
+    async with town.till() as service:
+        keys = await three_days_of_trade(town, service)
+        change(town, "DELETE FROM tillport_attempts WHERE key = ?", keys[2])
+        report = await town.reconcile(service)
+        assert [(one.kind, one.attempt_key) for one in report.differences] == [(K.NOT_IN_LEDGER, keys[2])]
+
+
+async def test_another_amount_in_the_ledger_is_found(town: Town) -> None:
+    async with town.till() as service:
+        keys = await three_days_of_trade(town, service)
+        change(town, "UPDATE tillport_attempts SET amount_minor = 1 WHERE key = ?", keys[0])
+        report = await town.reconcile(service)
+        assert [(one.kind, one.attempt_key) for one in report.differences] == [(K.AMOUNT_DIFFERS, keys[0])]
+
+
+async def test_a_second_charge_for_one_attempt_is_found(town: Town) -> None:
+    async with town.till() as service:
+        keys = await three_days_of_trade(town, service)
+        town.simulator.payment_intents.create(
+            amount=1000,
+            currency="usd",
+            payment_method="pm_card_visa",
+            confirm=True,
+            metadata={"tillport_attempt": keys[0]},
+        )
+        town.simulator.advance(DAY)
+        await town.deliver(service)
+        report = await town.reconcile(service)
+        assert [(one.kind, one.attempt_key) for one in report.differences] == [(K.CHARGED_TWICE, keys[0])]
+
+
+async def test_a_success_without_money_is_found(town: Town) -> None:
+    async with town.till() as service:
+        keys = await three_days_of_trade(town, service)
+        attempt = await service.stores.ledger.find(keys[0])
+        assert attempt is not None
+        ghost = attrs.evolve(
+            attempt,
+            key="tillport-ghost",
+            outcome=Outcome(state=AttemptState.SUCCEEDED, charge_id="ch_ghost"),
+        )
+        await service.stores.ledger.open(ghost)
+        report = await town.reconcile(service)
+        assert sorted(kinds(report)) == sorted([K.NO_MOVEMENT, K.NO_EVENT])
+        assert {one.charge_id for one in report.differences} == {"ch_ghost"}
+
+
+async def test_an_event_that_stripe_never_sent_is_found(town: Town) -> None:
+    async with town.till() as service:
+        await three_days_of_trade(town, service)
+        created = int(town.clock.now() - DAY)
+        forged = event(1, created=created, request_key=None)
+        await service.stores.log.record([forged])
+        report = await town.reconcile(service)
+        assert [(one.kind, one.event_id) for one in report.differences] == [(K.NOT_AT_STRIPE, "evt_1")]
+
+
+async def test_an_event_that_can_come_no_more_is_missed(town: Town) -> None:
+    """The events of a charge are gone from the log, and Stripe's list is narrowed so that it does not help."""
+    async with town.till() as service:
+        await three_days_of_trade(town, service)
+        assert change(town, "DELETE FROM \"StripeEvents\" WHERE type LIKE '%refund%'") >= 1
+        report = await town.reconcile(service, undelivered=True)
+        assert kinds(report) == [K.NO_EVENT]
+        assert report.differences[0].movement_id is not None
+        healed = await town.reconcile(service)
+        assert healed.agrees, healed.differences
+
+
+async def test_charges_that_tillport_did_not_make_agree_with_an_empty_ledger(town: Town) -> None:
+    async with town.till() as service:
+        town.simulator.payment_intents.create(
+            amount=500, currency="jpy", payment_method="pm_card_visa", confirm=True
+        )
+        town.simulator.advance(DAY)
+        assert (await town.reconcile(service)).agrees
+
+
+async def test_what_is_minutes_old_is_not_judged(town: Town) -> None:
+    async with town.till() as service:
+        key = await town.charge(service)
+        change(town, "UPDATE tillport_attempts SET state = 'unknown', busy_until = 0 WHERE key = ?", key)
+        assert (await town.reconcile(service)).agrees
+        town.simulator.advance(3600)
+        assert kinds(await town.reconcile(service)) == [K.NOT_SETTLED]
+
+
+async def test_an_unknown_outcome_is_told_until_the_resolver_settles_it(town: Town) -> None:
+    async with town.till() as service:
+        key = await town.charge(service)
+        town.simulator.advance(7200)
+        change(town, "UPDATE tillport_attempts SET state = 'unknown', busy_until = 0 WHERE key = ?", key)
+        report = await town.reconcile(service)
+        assert kinds(report) == [K.NOT_SETTLED]
+        await service.loops[1].step()
+        assert (await town.reconcile(service)).agrees
+
+
+# Any losses ------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    losses=st.lists(st.booleans(), min_size=30, max_size=30),
+    pauses=st.lists(st.sampled_from([0, 1, 59, 3600, 40_000]), min_size=5, max_size=5),
+    refunds=st.sets(st.integers(0, 4)),
+    seed=st.integers(0, 3),
+)
+def test_whatever_was_lost_is_found(tmp_path_factory, losses, pauses, refunds, seed) -> None:
+    import asyncio
+
+    async def play() -> None:
+        town = Town(tmp_path_factory.mktemp("town"), seed)
+        chances = iter(losses * 10)
+        async with town.till() as service:
+            for number, pause in enumerate(pauses):
+                key = await town.charge(service, 1000 + number)
+                town.simulator.advance(pause)
+                attempt = await service.stores.ledger.find(key)
+                assert attempt is not None
+                if number in refunds:
+                    town.simulator.refunds.create(charge=attempt.outcome.charge_id)
+                await town.deliver(service, lost=lambda _attempt: next(chances))
+            town.simulator.advance(3600)
+            missing = town.stripe_ids() - set(await logged_ids(service))
+            report = await town.reconcile(service)
+            assert sum(report.recorded.values()) == len(missing)
+            assert sorted(await logged_ids(service)) == sorted(town.stripe_ids())
+            assert report.agrees, report.differences
+            assert (await town.reconcile(service)).recorded == {}
+
+    asyncio.run(play())
+
+
+# The command -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_command_tells_what_it_did_and_whether_all_agrees(town: Town, capsys) -> None:
+    async with town.till() as service:
+        key = await town.charge(service)
+        town.simulator.advance(DAY)
+        options: dict[str, Any] = {
+            "since": "7d", "clock": town.clock, "stripe_http_client": town.client
+        }  # fmt: skip
+        assert await reconcile(town.settings, **options) == 0
+        said = capsys.readouterr()
+        assert "charge.succeeded" in said.out
+        assert "Ledger, log and Stripe's books agree." in said.out
+        assert "100%" not in said.out, "progress is not the report"
+        assert "movements" in said.err
+        change(town, "UPDATE tillport_attempts SET state = 'declined' WHERE key = ?", key)
+        assert await reconcile(town.settings, as_json=True, **options) == 1
+        told = json.loads(capsys.readouterr().out)
+        assert (told["complete"], told["agrees"], told["recorded"]) == (True, False, {})
+        [difference] = told["differences"]
+        assert difference["kind"] == "charged_against_ledger"
+        assert difference["attempt_key"] == key
+        assert "tok_" not in json.dumps(told)
+
+
+async def test_the_command_says_that_thirty_days_is_the_end(town: Town, capsys) -> None:
+    assert await reconcile(
+        town.settings, since="90d", clock=town.clock, stripe_http_client=town.client
+    ) == 0  # fmt: skip
+    assert "30 days" in capsys.readouterr().err
+
+
+async def test_a_run_that_ends_early_says_how_to_go_on(town: Town, capsys) -> None:
+    refused = attrs.evolve(town.settings, stripe_secret_key=Secret("sk_test_of_nobody"))
+    code = await reconcile(
+        refused, since="1d", clock=town.clock, stripe_http_client=town.client, pauses_seconds=()
+    )
+    assert code == 1
+    assert "Go on with: tillport reconcile --since" in capsys.readouterr().err
+
+
+async def test_what_waiting_does_not_help_ends_at_once(town: Town) -> None:
+    async with town.till() as service:
+        now = town.clock.now()
+        settings = attrs.evolve(town.settings, stripe_secret_key=Secret("sk_test_of_nobody"))
+        async with open_reconciling(
+            settings, clock=town.clock, stores=service.stores, stripe_http_client=town.client
+        ) as using:
+            run = Reconciliation(using, window(since=now - DAY, now=now))
+            assert isinstance(await drive(run, town.clock, tell=lambda _report: None), GatewayMisconfigured)
+        assert town.clock.now() == now
