@@ -16,6 +16,7 @@ from tillport.domain.charge import (
     charge,
     charge_status,
 )
+from tillport.domain.handlers import Handler, HandlerRefused, Handlers, Retries
 from tillport.domain.notify import (
     Idle,
     Relayed,
@@ -51,6 +52,9 @@ __all__ = [
     "Charging",
     "Failure",
     "Forbidden",
+    "Handler",
+    "HandlerRefused",
+    "Handlers",
     "Idle",
     "InvalidOrder",
     "KeyReused",
@@ -61,6 +65,7 @@ __all__ = [
     "Relayed",
     "Reset",
     "Resolved",
+    "Retries",
     "SignatureMalformed",
     "SignatureMismatch",
     "SignatureMissing",

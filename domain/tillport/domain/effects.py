@@ -1,64 +1,45 @@
 """Effects once (promise 5): an embedder's handlers see each event's effect committed once, whatever crashes.
 
-Three steps, each driven by a loop at the edge and safe to run in any number of processes:
+Steps, each driven by a loop at the edge and safe to run in any number of processes:
 
-- `enlist_once` reads the log from the handler's cursor and writes one effect per event that the handler wants.
-  A crash before the cursor moved enlists again, which changes nothing.
+- `begin` gives a handler its place in the log; `enlist_once` writes one effect per event that the handler wants, and
+  moves that place, in one transaction.
 - `work_once` claims what is due and performs it. A failure is tried again later, with growing pauses, and rests as a
   dead letter after the last try; other payments are not held up.
-- the ingest path is not involved: recording and acknowledging never wait for a handler.
+
+The ingest path is not involved: recording and acknowledging never wait for a handler. (`inline` is for those who want
+that they do.)
+
+Two kinds of poison are kept from the others. What can't be committed with its neighbours is tried in a transaction of
+its own. And an effect whose worker never came back is from then on performed alone, so that one that kills processes
+is soon found and buried, and its neighbours are done.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import attrs
 
+from tillport.domain.handlers import Handler, Handlers
 from tillport.ports.clock import Clock
-from tillport.ports.cursors import Cursors
 from tillport.ports.effects import Effect, EffectQueue, Performed
-from tillport.ports.event_log import Event, EventLog, LogUnavailable
+from tillport.ports.event_log import Event, EventLog, LogUnavailable, Page
+from tillport.ports.selector import Compare
 
 Tx = TypeVar("Tx")
 
 MAX_ERROR_CHARACTERS = 500
-_CURSOR = "effects:"
 
 
 @attrs.frozen(kw_only=True)
-class Handler(Generic[Tx]):
-    """An embedder's code for some types of events.
+class Enlisted:
+    """What one round of enlisting did. `more` says that the caller should come straight back."""
 
-    `name` is stored: renaming makes another handler. Without `types` it gets every event. `run` writes through
-    the transaction it is given and commits nothing itself; what it does outside of that transaction can't be undone
-    or kept to once. `from_start` asks for everything that was ever recorded, not only what comes from now on.
-    """
-
-    name: str
-    run: Callable[[Tx, Event], Awaitable[None]]
-    types: frozenset[str] = frozenset()
-    in_order: bool = False
-    from_start: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Retries:
-    """When a failed effect is tried again: after `first_seconds`, then each time `factor` times as long."""
-
-    most_tries: int = 8
-    first_seconds: float = 1.0
-    factor: float = 4.0
-    longest_seconds: float = 3600.0
-
-    def due_at(self, tries: int, now: float) -> float | None:
-        """Return when to try again after that many failures, or None for never.
-
-        >>> [Retries().due_at(tries, 0.0) for tries in (1, 2, 3, 7, 8)]
-        [1.0, 4.0, 16.0, 3600.0, None]
-        """
-        if tries >= self.most_tries:
-            return None
-        return now + min(self.first_seconds * self.factor ** (tries - 1), self.longest_seconds)
+    position: int
+    count: int = 0
+    more: bool = False
+    reset: bool = False
+    """Events that the handler had not come to were gone from the log: it missed them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -71,42 +52,23 @@ class Worked:
     more: bool = False
 
 
-def cursor_of(handler: str) -> str:
-    """Return the name of the handler's cursor."""
-    return _CURSOR + handler
+async def begin(handler: Handler[Tx], log: EventLog, queue: EffectQueue[Tx]) -> int:
+    """Return the handler's place in the log. One that was never seen begins at the end, or at the start if it asks.
 
-
-async def begin_handler(
-    handler: Handler[Tx], log: EventLog, cursors: Cursors, *, owner: str, now: float
-) -> None:
-    """Give a handler that was never seen its place in the log: the end, or the start if it asks for that.
-
-    Does nothing for a handler that has a place already. Call it before the handler's loop begins.
+    Raises `LogUnavailable`.
     """
-    name = cursor_of(handler.name)
-    if handler.from_start or name in await cursors.positions():
-        return
-    head = await log.head()
-    if await cursors.claim(name, owner=owner, now=now, until=now) is not None:
-        await cursors.advance(name, owner=owner, position=head)
-        await cursors.release(name, owner=owner)
+    return await queue.begin(handler.name, position=0 if handler.from_start else await log.head())
 
 
 async def enlist_once(
-    handler: Handler[Tx],
-    log: EventLog,
-    queue: EffectQueue[Tx],
-    cursors: Cursors,
-    *,
-    owner: str,
-    position: int,
-    batch_size: int = 500,
-) -> tuple[int, bool]:
-    """Enlist the handler's effects on the next events after `position`; return its new position and whether to go on.
+    handler: Handler[Tx], log: EventLog, queue: EffectQueue[Tx], *, position: int, batch_size: int = 500
+) -> Enlisted:
+    """Enlist the handler's effects on the next events after `position`, its place in the log.
 
-    The caller holds the lease of `cursor_of(handler.name)` as `owner`. Raises `LeaseLost` and `LogUnavailable`.
+    Should another process have moved the place, nothing is enlisted and the answer says where it is now.
+    Raises `LogUnavailable`.
     """
-    page = await log.read(after=position, limit=batch_size)
+    page = await _read(handler, log, after=position, limit=batch_size)
     wanted = [
         Effect(
             handler=handler.name,
@@ -116,58 +78,119 @@ async def enlist_once(
             in_order=handler.in_order,
         )
         for recorded in page.events
-        if not handler.types or recorded.event.type in handler.types
+        if handler.wants(recorded.event)
     ]
-    if wanted:
-        await queue.enlist(wanted)
-    if page.position > position:
-        await cursors.advance(cursor_of(handler.name), owner=owner, position=page.position)
-    return page.position, len(page.events) >= batch_size
+    if page.position == position:
+        return Enlisted(position=position)
+    if not await queue.enlist(handler.name, wanted, after=position, position=page.position):
+        return Enlisted(position=await begin(handler, log, queue), more=True)
+    return Enlisted(
+        position=page.position, count=len(wanted), more=len(page.events) >= batch_size, reset=page.reset
+    )
 
 
 async def work_once(
-    handlers: Mapping[str, Handler[Tx]],
+    handler: Handler[Tx],
     log: EventLog,
     queue: EffectQueue[Tx],
     clock: Clock,
     *,
-    owner: str,
-    lease_seconds: float = 60.0,
+    lease_seconds: float = 10.0,
     limit: int = 50,
-    retries: Retries | None = None,
 ) -> Worked:
-    """Claim what is due, perform it, and postpone or bury what fails. Raises `LogUnavailable`.
+    """Claim what is due for a handler, perform it, and postpone or bury what fails. Raises `LogUnavailable`.
 
-    A handler's own exceptions never escape from here. If the round's transaction can't be committed, each of its
-    effects is tried in one of its own, so that one whose commit fails holds up nobody else.
+    A handler's own exceptions never escape from here. A claim ends after `lease_seconds`; a round that takes longer
+    is finished all the same.
     """
-    retries = retries or Retries()
     now = clock.now()
-    claimed = await queue.claim(
-        sorted(handlers), owner=owner, now=now, until=now + lease_seconds, limit=limit
-    )
+    claimed = await queue.claim(handler.name, now=now, until=now + lease_seconds, limit=limit)
     if not claimed:
         return Worked()
-    events = await _events_of(claimed, log)
+    try:
+        events = await _events_of(handler, claimed, log)
+    except LogUnavailable:
+        await queue.give_back(claimed, now=clock.now())
+        raise
 
     async def run(transaction: Tx, effect: Effect) -> None:
         event = events.get(effect.event_id)
         if event is None:
-            raise LookupError(f"{effect.event_id} is no longer in the log")
-        await handlers[effect.handler].run(transaction, event)
+            raise EventForgotten("the log no longer holds the event")
+        await handler.run(transaction, event)
 
-    done = 0
+    performed: list[Performed] = []
+    for together in _rounds(claimed):
+        performed += _abandoned(together[0], handler) or await _perform(queue, together, run)
     failed: list[Effect] = []
     dead: list[Effect] = []
-    for performed in await _perform(queue, claimed, run):
-        done += performed.done
-        if performed.failure is None:
+    for one in performed:
+        if one.failure is None:
             continue
-        effect, now = performed.effect, clock.now()
-        due_at = retries.due_at(effect.tries + 1, now)
-        await queue.postpone(effect, error=describe(performed.failure), due_at=due_at)
-        (dead if due_at is None else failed).append(effect)
-    return Worked(done=done, failed=tuple(failed), dead=tuple(dead), more=len(claimed) >= limit)
+        tries, error = one.effect.tries + 1, describe(one.failure)
+        due_at = handler.retries.due_at(tries, clock.now())
+        if isinstance(one.failure, EventForgotten | WorkersLost):
+            due_at = None
+        await queue.postpone(one.effect, error=error, due_at=due_at)
+        (dead if due_at is None else failed).append(attrs.evolve(one.effect, error=error, tries=tries))
+    return Worked(
+        done=sum(one.done for one in performed),
+        failed=tuple(failed),
+        dead=tuple(dead),
+        more=len(claimed) >= limit,
+    )
+
+
+async def inline(handlers: Handlers[Tx], transaction: Tx, event: Event) -> None:
+    """Run every handler that wants the event, now, in the transaction that records it.
+
+    For adapters that record on a connection of their host's. What a handler raises is not caught: the recording must
+    go with it, so that Stripe sends the event again.
+    """
+    for handler in handlers:
+        if handler.wants(event):
+            await handler.run(transaction, event)
+
+
+def describe(failure: Exception) -> str:
+    """Say in a bounded line what went wrong. Handlers' words end up in front of operators, not of clients.
+
+    >>> describe(ValueError("no such\0customer"))
+    'ValueError: no such customer'
+    """
+    words = " ".join(f"{type(failure).__name__}: {failure}".split())[: 2 * MAX_ERROR_CHARACTERS]
+    # Not every database keeps NUL or half a surrogate pair.
+    clean = "".join(sign if sign.isprintable() else " " for sign in words)
+    return clean.encode("utf-8", "replace").decode()[:MAX_ERROR_CHARACTERS]
+
+
+class EventForgotten(LookupError):
+    """The log's retention took an event that an effect was still to be done for."""
+
+
+class WorkersLost(RuntimeError):
+    """Worker after worker took an effect and was never heard of again: it may be what ends them."""
+
+
+def _rounds(claimed: Sequence[Effect]) -> list[list[Effect]]:
+    """Put together what may share a transaction: an effect whose last worker never came back is alone."""
+    suspects = [[effect] for effect in claimed if _lost(effect)]
+    others = [effect for effect in claimed if not _lost(effect)]
+    return [others, *suspects] if others else suspects
+
+
+def _lost(effect: Effect) -> int:
+    """Return how many workers took the effect and never came back, apart from the one that has it now."""
+    return max(effect.claims - effect.tries - 1, 0)
+
+
+def _abandoned(effect: Effect, handler: Handler[Tx]) -> list[Performed]:
+    """Return what to say of an effect that is not to be risked again, else nothing."""
+    lost = _lost(effect)
+    if lost < handler.retries.most_tries:
+        return []
+    failure = WorkersLost(f"{lost} workers began it and none came back; the last is not known to have failed")
+    return [Performed(effect=effect, failure=failure)]
 
 
 async def _perform(
@@ -177,22 +200,23 @@ async def _perform(
         return await queue.perform(effects, run)
     except LogUnavailable:
         raise
-    except Exception as failure:  # noqa: BLE001 - the embedder's database refused the commit, with an error of its own
+    except Exception as failure:  # noqa: BLE001 - the embedder's database refused the round, with an error of its own
         if len(effects) == 1:
             return [Performed(effect=effects[0], failure=failure)]
     return [performed for effect in effects for performed in await _perform(queue, [effect], run)]
 
 
-def describe(failure: Exception) -> str:
-    """Say in a bounded line what went wrong. Handlers' words end up in front of operators, not of clients."""
-    return f"{type(failure).__name__}: {failure}"[:MAX_ERROR_CHARACTERS]
+async def _read(handler: Handler[Tx], log: EventLog, *, after: int, limit: int) -> Page:
+    """Read on, without the events that one comparison can leave out."""
+    where = Compare("type", "=", next(iter(handler.types))) if len(handler.types) == 1 else None
+    return await log.read(after=after, where=where, limit=limit)
 
 
-async def _events_of(effects: Sequence[Effect], log: EventLog) -> dict[str, Event]:
+async def _events_of(handler: Handler[Tx], effects: Sequence[Effect], log: EventLog) -> dict[str, Event]:
     """Return the events of the effects: neighbours in the log by one read, the rest one by one."""
     wanted = {effect.event_id for effect in effects}
     first = min(effect.position for effect in effects)
-    page = await log.read(after=first - 1, limit=2 * len(effects))
+    page = await _read(handler, log, after=first - 1, limit=2 * len(effects))
     found = {recorded.event.id: recorded.event for recorded in page.events if recorded.event.id in wanted}
     for event_id in wanted - found.keys():
         recorded = await log.find(event_id)

@@ -1,0 +1,266 @@
+"""Effects in a PostgreSQL database that the embedder reaches through SQLAlchemy's async engine.
+
+    queue = AsyncEffectQueue(engine)                          # handlers get an AsyncConnection
+    queue = AsyncEffectQueue(engine, lend=as_async_session)   # or an AsyncSession
+
+One round of work is one transaction with one commit: all its effects are marked by one statement, each handler runs
+in a savepoint, and the marks of those that failed are taken back. The savepoints are set on the driver's own
+connection, in one round trip between two handlers, because at a thousand effects a second each trip counts.
+
+A handler that commits would let go of its neighbours' marks before they were run. So a commit of the connection that
+it was lent is refused, and is that handler's failure. (A session that was lent commits a savepoint, and may.)
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Generic, TypeVar, cast
+
+import attrs
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+from tillport.adapters.sql.effects_statements import (
+    POSTGRESQL_EFFECTS,
+    Values,
+    by_position,
+    effect_of,
+    enlist_values,
+    ids_of,
+    list_values,
+    postpone_values,
+    standing_of,
+    unavailable,
+)
+from tillport.adapters.sql.effects_tables import CREATION_LOCK, effects_ddl
+from tillport.ports.effects import Effect, EffectState, Performed, Standing
+from tillport.ports.errors import TillportError
+
+Tx = TypeVar("Tx")
+
+_SET: Final = "SAVEPOINT tillport_effect"
+_RELEASE: Final = "RELEASE SAVEPOINT tillport_effect"
+_NEXT: Final = f"{_RELEASE}; {_SET}"
+_UNDO: Final = "ROLLBACK TO SAVEPOINT tillport_effect"  # which leaves the savepoint set, for the next handler
+_TEXTS: Final = {
+    name: text(statement) for name, statement in attrs.asdict(POSTGRESQL_EFFECTS, recurse=False).items()
+}
+
+
+class HandlerCommitted(TillportError):
+    """A handler tried to commit the transaction that it was lent."""
+
+    code = "handler_committed"
+
+
+@asynccontextmanager
+async def as_async_connection(connection: AsyncConnection) -> AsyncIterator[AsyncConnection]:
+    """Lend handlers the connection itself."""
+    yield connection
+
+
+@asynccontextmanager
+async def as_async_session(connection: AsyncConnection) -> AsyncIterator[AsyncSession]:
+    """Lend handlers a session of their own, inside the transaction; what it holds is flushed when they return."""
+    async with AsyncSession(bind=connection, join_transaction_mode="create_savepoint") as session:
+        yield session
+        await session.commit()
+
+
+@attrs.define(eq=False)
+class AsyncEffectQueue(Generic[Tx]):
+    """An effect queue on an async engine of PostgreSQL. The engine stays its owner's.
+
+    `lend` makes what handlers get of the connection: `as_async_connection`, `as_async_session`, or your own. The
+    engine's isolation level may be any; READ COMMITTED, PostgreSQL's own, never makes a round start over.
+    """
+
+    _engine: AsyncEngine
+    _lend: Callable[[AsyncConnection], AbstractAsyncContextManager[Tx]] = attrs.field(
+        default=cast("Any", as_async_connection), kw_only=True
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self._engine.dialect.name != "postgresql":
+            raise ValueError(
+                "AsyncEffectQueue is for PostgreSQL. On SQLite use EngineEffectQueue or DbapiEffectQueue."
+            )
+
+    async def create_tables(self) -> None:
+        """Create what is missing of the tables. Many may do this at the same time."""
+        async with self._statement() as connection:
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({CREATION_LOCK})"))
+            for statement in effects_ddl(self._engine.dialect):
+                await connection.execute(text(statement))
+
+    async def begin(self, handler: str, *, position: int) -> int:
+        """See `EffectQueue.begin`."""
+        async with self._statement() as connection:
+            await connection.execute(_TEXTS["begin"], {"handler": handler, "position": position})
+            found: int = (await connection.execute(_TEXTS["place"], {"handler": handler})).scalar_one()
+            return found
+
+    async def enlist(self, handler: str, effects: Sequence[Effect], *, after: int, position: int) -> bool:
+        """See `EffectQueue.enlist`."""
+        async with self._statement() as connection:
+            place = {"handler": handler, "after": after, "position": position}
+            if (await connection.execute(_TEXTS["move"], place)).first() is None:
+                return False
+            if effects:
+                await connection.execute(_TEXTS["enlist"], enlist_values(handler, effects))
+            return True
+
+    async def claim(self, handler: str, *, now: float, until: float, limit: int) -> Sequence[Effect]:
+        """See `EffectQueue.claim`."""
+        values = {"handler": handler, "now": float(now), "until": float(until), "limit": limit}
+        return by_position(await self._rows("claim", values))
+
+    async def give_back(self, effects: Sequence[Effect], *, now: float) -> None:
+        """See `EffectQueue.give_back`."""
+        if effects:
+            async with self._statement() as connection:
+                await connection.execute(_TEXTS["give_back"], {**ids_of(effects), "now": float(now)})
+
+    async def perform(
+        self, effects: Sequence[Effect], run: Callable[[Tx, Effect], Awaitable[None]]
+    ) -> Sequence[Performed]:
+        """See `EffectQueue.perform`."""
+        if not effects:
+            return []
+        try:
+            connection = await self._engine.connect()
+        except Exception as error:
+            raise unavailable(error) from error
+        try:
+            try:
+                marked = set((await connection.execute(_TEXTS["mark"], ids_of(effects))).scalars())
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+            except Exception as error:
+                raise unavailable(error) from error
+            with _guarded(connection):
+                told = await self._run_all(connection, driver, effects, marked, run)
+            failed = [one.effect for one in told if one.failure is not None]
+            if failed:
+                await connection.execute(_TEXTS["unmark"], ids_of(failed))
+            await connection.commit()
+            return told
+        finally:
+            await _close(connection)
+
+    async def postpone(self, effect: Effect, *, error: str, due_at: float | None) -> None:
+        """See `EffectQueue.postpone`."""
+        async with self._statement() as connection:
+            await connection.execute(_TEXTS["postpone"], postpone_values(effect, error, due_at))
+
+    async def list(
+        self,
+        *,
+        states: Sequence[EffectState] = (EffectState.DEAD,),
+        handler: str | None = None,
+        event_id: str | None = None,
+        payment_key: str | None = None,
+        limit: int = 100,
+    ) -> Sequence[Effect]:
+        """See `EffectQueue.list`."""
+        rows = await self._rows("list_", list_values(states, handler, event_id, payment_key, limit))
+        return [effect_of(row) for row in rows]
+
+    async def retry(self, handler: str, event_id: str, *, now: float) -> bool:
+        """See `EffectQueue.retry`."""
+        return bool(await self._rows("retry", {"handler": handler, "event_id": event_id, "now": float(now)}))
+
+    async def skip(self, handler: str, event_id: str) -> bool:
+        """See `EffectQueue.skip`."""
+        return bool(await self._rows("skip", {"handler": handler, "event_id": event_id}))
+
+    async def standings(self) -> Sequence[Standing]:
+        """See `EffectQueue.standings`."""
+        return [standing_of(row) for row in await self._rows("standings", {})]
+
+    async def forget(self, *, up_to: int) -> int:
+        """See `EffectQueue.forget`."""
+        return len(await self._rows("forget", {"up_to": up_to}))
+
+    async def _run_all(
+        self,
+        connection: AsyncConnection,
+        driver: Any,
+        effects: Sequence[Effect],
+        marked: set[str],
+        run: Callable[[Tx, Effect], Awaitable[None]],
+    ) -> Sequence[Performed]:
+        told: list[Performed] = []
+        await driver.execute(_SET)
+        for effect in effects:
+            if effect.event_id not in marked:
+                told.append(Performed(effect=effect))
+                continue
+            try:
+                async with self._lend(connection) as lent:
+                    await run(lent, effect)
+                _check_closed(connection)
+            except Exception as failure:  # noqa: BLE001 - a handler may raise anything; the caller is told
+                try:
+                    while (left := connection.get_nested_transaction()) is not None:
+                        await left.rollback()
+                    await driver.execute(_UNDO)
+                except Exception:  # noqa: BLE001 - whatever it is, the round is over
+                    # The connection is lost, or the handler ended the transaction: nothing of it counts.
+                    raise failure  # noqa: B904 - what came of clearing up after it tells less
+                told.append(Performed(effect=effect, failure=failure))
+            else:
+                told.append(Performed(effect=effect, done=True))
+                await driver.execute(_NEXT)
+        await driver.execute(_RELEASE)
+        return told
+
+    async def _rows(self, name: str, values: Values) -> Sequence[Any]:
+        async with self._statement() as connection:
+            return (await connection.execute(_TEXTS[name], values)).all()
+
+    @asynccontextmanager
+    async def _statement(self) -> AsyncIterator[AsyncConnection]:
+        """Lend ourselves a transaction for our own statements."""
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except Exception as error:
+            raise unavailable(error) from error
+
+
+class _guarded:  # noqa: N801 - reads as the words that it stands for
+    """Refuse commits of a connection for as long as this lasts."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        assert connection.sync_connection is not None
+        self._connection = connection.sync_connection
+
+    def __enter__(self) -> None:
+        event.listen(self._connection, "commit", _refuse_commit)
+
+    def __exit__(self, *_: object) -> None:
+        event.remove(self._connection, "commit", _refuse_commit)
+
+
+def _check_closed(connection: AsyncConnection) -> None:
+    if connection.in_nested_transaction():
+        raise RuntimeError("The handler left a savepoint open.")
+
+
+def _refuse_commit(_: Any) -> None:
+    raise HandlerCommitted(
+        "A handler must not commit the transaction that it was lent: the mark that it is done commits with it.",
+        remedy="Leave the commit out; Tillport commits when the handler returns.",
+    )
+
+
+async def _close(connection: AsyncConnection) -> None:
+    """Return the connection, its transaction rolled back if it is not committed, even if we are being cancelled."""
+    closing = asyncio.ensure_future(connection.close())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait([closing])
+        raise
+    except Exception:  # noqa: BLE001 - the connection was lost, and with it the transaction: the round says so
+        return

@@ -1,0 +1,100 @@
+"""Effects in the database of a Django project, through Django's own connection and `transaction.atomic`.
+
+    queue = DjangoEffectQueue()        # or using="payments"
+
+Handlers use the ORM as ever (on that database): they run inside `atomic()`, each in a savepoint. Django is imported
+when the queue is made, so that nobody else needs it. The tables come from a migration of the project:
+
+    operations = [migrations.RunSQL(list(django_ddl()))]
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
+from typing import Any, Final
+
+import attrs
+from sqlalchemy import Dialect
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tillport.adapters.sql.effects_stacks import positional, rows_of
+from tillport.adapters.sql.effects_statements import Values
+from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work
+from tillport.adapters.sql.effects_tables import effects_ddl
+
+_DIALECTS: Final[dict[str, Dialect]] = {
+    # Django writes %s for every database.
+    "sqlite": sqlite.dialect(paramstyle="format"),
+    "postgresql": postgresql.dialect(paramstyle="format"),  # type: ignore[no-untyped-call] # SQLAlchemy's own gap
+}
+
+
+def DjangoEffectQueue(using: str = "default", *, threads: int = 4) -> SyncEffectQueue[Any]:  # noqa: N802 - as a class
+    """Return an effect queue on one of Django's databases, SQLite or PostgreSQL.
+
+    Handlers get Django's connection, as `django.db.connections[using]` is. On SQLite set
+    `OPTIONS = {"transaction_mode": "IMMEDIATE"}` (Django 5.1), as Django itself advises for writers.
+    """
+    return SyncEffectQueue(_DjangoStack(using, import_module("django.db")), threads=threads)
+
+
+def django_ddl(using: str = "default") -> tuple[str, ...]:
+    """Return the statements of a Django migration that creates the tables."""
+    return effects_ddl(_DIALECTS[import_module("django.db").connections[using].vendor])
+
+
+@attrs.frozen
+class _DjangoStack:
+    _using: str
+    _django: Any
+
+    @property
+    def dialect(self) -> Dialect:
+        return _DIALECTS[self._connection.vendor]
+
+    @property
+    def _connection(self) -> Any:
+        return self._django.connections[self._using]  # each thread's own
+
+    @contextmanager
+    def transaction(self) -> Iterator[Work[Any]]:
+        connection = self._connection
+        connection.close_if_unusable_or_obsolete()
+        with self._django.transaction.atomic(using=self._using, durable=True), connection.cursor() as cursor:
+            yield _DjangoWork(connection, cursor, self._django.transaction, self.dialect)
+            if connection.needs_rollback:  # or the end of atomic() would roll back without a word
+                raise self._django.transaction.TransactionManagementError("The transaction was broken.")
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@attrs.define
+class _DjangoWork:
+    _connection: Any
+    _cursor: Any
+    _transaction: Any
+    _dialect: Dialect
+    _savepoint: Any = attrs.field(init=False, default=None)
+
+    def execute(self, statement: str, values: Values) -> Sequence[Sequence[Any]]:
+        bound = positional(statement, self._dialect)
+        self._cursor.execute(bound.text, bound.positional(**values))
+        return rows_of(self._cursor)
+
+    def savepoint(self) -> None:
+        self._savepoint = self._transaction.savepoint(using=self._connection.alias)
+
+    def release(self) -> None:
+        if self._connection.needs_rollback:
+            self.undo()
+            raise self._transaction.TransactionManagementError("The handler hid a failure of the database.")
+        self._transaction.savepoint_commit(self._savepoint, using=self._connection.alias)
+
+    def undo(self) -> None:
+        # What failed inside is undone here, so the transaction is sound again.
+        self._transaction.set_rollback(False, using=self._connection.alias)
+        self._transaction.savepoint_rollback(self._savepoint, using=self._connection.alias)
+
+    def lend(self) -> AbstractContextManager[Any]:
+        return nullcontext(self._connection)

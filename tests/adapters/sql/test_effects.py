@@ -1,0 +1,147 @@
+"""The effect queues on SQLite hold every law of their port: through DB-API, SQLAlchemy's engine, sessions and Django."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from sqlalchemy import create_engine, event, text
+
+from tillport.adapters.conformance.effects import EffectsCapabilities, effects_laws
+from tillport.adapters.conformance.effects_histories import check_effects_histories
+from tillport.adapters.sql.effects_django import DjangoEffectQueue
+from tillport.adapters.sql.effects_stacks import DbapiEffectQueue, EngineEffectQueue, as_session
+
+LAWS = effects_laws(EffectsCapabilities(outages=True, refused_commits=True))
+TABLES = """
+    CREATE TABLE lines (line TEXT);
+    CREATE TABLE parents (id INTEGER PRIMARY KEY);
+    CREATE TABLE children (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
+"""
+WRITE, SPOIL = "INSERT INTO lines VALUES (:line)", "INSERT INTO children VALUES (1)"
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=0.5)
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+@contextmanager
+def dbapi(path: Path) -> Iterator[Any]:
+    yield DbapiEffectQueue(lambda: connect(path), threads=2)
+
+
+@contextmanager
+def engine(path: Path, **options: Any) -> Iterator[Any]:
+    made = create_engine(f"sqlite:///{path}", connect_args={"timeout": 0.5})
+    event.listen(made, "connect", lambda raw, _: raw.execute("PRAGMA foreign_keys = ON"))
+    yield EngineEffectQueue(made, threads=2, **options)
+    made.dispose()
+
+
+def session(path: Path) -> Any:
+    return engine(path, lend=as_session)
+
+
+_aliases = count(1)
+
+
+@contextmanager
+def django(path: Path) -> Iterator[Any]:
+    from django.conf import settings
+    from django.db import connections
+
+    if not settings.configured:
+        settings.configure()
+        import_module("django").setup()
+    alias = f"effects_{next(_aliases)}"
+    options = {"timeout": 0.5, "transaction_mode": "IMMEDIATE"}
+    wanted = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path), "OPTIONS": options}
+    connections.settings[alias] = connections.configure_settings({"default": {}, alias: wanted})[alias]
+    yield DjangoEffectQueue(alias, threads=2)
+
+
+STACKS: dict[str, Callable[[Path], Any]] = {
+    "dbapi": dbapi,
+    "engine": engine,
+    "session": session,
+    "django": django,
+}
+
+
+@attrs.define
+class Bench:
+    path: Path
+    stack: Callable[[Path], Any]
+
+    @asynccontextmanager
+    async def open(self):
+        with self.stack(self.path) as queue:
+            await queue.create_tables()
+            try:
+                yield queue
+            finally:
+                await queue.aclose()
+
+    async def write(self, transaction, line):
+        self._execute(transaction, WRITE, line)
+
+    async def spoil(self, transaction):
+        self._execute(transaction, SPOIL)
+
+    def _execute(self, transaction, statement, *line):
+        if self.stack in (engine, session):
+            transaction.execute(text(statement), {"line": line[0]} if line else {})
+        elif self.stack is django:
+            with transaction.cursor() as cursor:
+                cursor.execute(statement.replace(":line", "%s"), line)
+        else:
+            transaction.execute(statement.replace(":line", "?"), line)
+
+    async def lines(self):
+        with closing(sqlite3.connect(self.path)) as connection:
+            return [line for (line,) in connection.execute("SELECT line FROM lines")]
+
+    @asynccontextmanager
+    async def outage(self):
+        """Another process holds the write lock."""
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
+
+
+@pytest.fixture
+def new_bench(tmp_path):
+    numbers = count(1)
+
+    def maker(stack):
+        @asynccontextmanager
+        async def new():
+            path = tmp_path / f"{next(numbers)}.sqlite3"
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(TABLES)
+            yield Bench(path, stack)
+
+        return new
+
+    return maker
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+@pytest.mark.parametrize("law", LAWS, ids=[law.__name__ for law in LAWS])
+async def test_the_queue_holds_the_law(law, stack, new_bench) -> None:
+    async with new_bench(stack)() as bench:
+        await law(bench)
+
+
+@pytest.mark.parametrize("stack", [dbapi, engine], ids=["dbapi", "engine"])
+def test_any_history_agrees_with_the_model(stack, new_bench) -> None:
+    check_effects_histories(new_bench(stack), examples=15, shrink=False)
