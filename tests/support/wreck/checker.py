@@ -118,3 +118,39 @@ def story(purchases: Sequence[Purchase], books: Books, kills: int) -> str:
         {"kills": kills, "purchases": len(purchases), "asked again": again, "events": len(books.rows),
          "attempts": dict(books.attempts)}
     )  # fmt: skip
+
+
+def read_postgres(url: str) -> Books:
+    """Read the books from PostgreSQL, without the product's own code."""
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            'SELECT o.position, e.event_id, e.payment_key FROM "StripeEvents" e LEFT JOIN tillport_order o USING (seq)'
+            " ORDER BY o.position"
+        ).fetchall()
+        attempts = Counter(state for (state,) in connection.execute("SELECT state FROM tillport_attempts"))
+        relayed = connection.execute("SELECT position FROM tillport_cursors WHERE name = 'relay'").fetchone()
+    return Books(
+        rows=[(position or 0, event_id, key) for position, event_id, key in rows],
+        attempts=attempts,
+        relayed=relayed[0] if relayed else 0,
+    )
+
+
+async def read_nats(url: str, stream: str = "STRIPE") -> list[tuple[str, str]]:
+    """Read every message that the stream holds, in its order: event id and payment key."""
+    import nats
+
+    client = await nats.connect(url)
+    try:
+        manager = client.jetstream()
+        info = await manager.stream_info(stream)
+        found = []
+        for sequence in range(info.state.first_seq, info.state.last_seq + 1):
+            message = await manager.get_msg(stream, sequence)
+            headers = message.headers or {}
+            found.append((headers["Nats-Msg-Id"], headers["payment"]))
+        return found
+    finally:
+        await client.close()
