@@ -12,6 +12,7 @@ from typing import Any
 from tillport.simulator.control import PREFIX, control
 from tillport.simulator.deliverer import Deliverer
 from tillport.simulator.simulator import Simulator
+from tillport.simulator.stripecli import SESSIONS, SUBSCRIBE, Listeners
 from tillport.simulator.wire import MAX_BODY, Request, Response
 
 Scope = dict[str, Any]
@@ -31,14 +32,20 @@ class SimulatorApp:
 
     def __init__(self, simulator: Simulator, *, deliver: bool = True, concurrency: int = 16) -> None:
         self.simulator = simulator
-        self.deliverer = Deliverer(simulator, concurrency=concurrency) if deliver else None
+        self.listeners = Listeners(simulator)
+        self.deliverer = (
+            Deliverer(simulator, concurrency=concurrency, listeners=self.listeners) if deliver else None
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+        elif SUBSCRIBE in scope["path"]:
+            await self.listeners.websocket(scope, receive, send)
         else:
+            await receive()
             await send({"type": "websocket.close", "code": 1008})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -65,6 +72,8 @@ class SimulatorApp:
                 await self.deliverer.room(MAX_BACKLOG)
         if request.path.startswith(PREFIX):
             response = control(self.simulator, request)
+        elif request.method == "POST" and request.path.partition("?")[0].endswith(SESSIONS):
+            response = self.listeners.open_session(request)
         else:
             response = self.simulator.handle(request)
         if response.deliver_first and self.deliverer is not None:

@@ -6,13 +6,14 @@ asyncio is needed; the target is the tester's own endpoint. Redirects are not fo
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from threading import get_ident
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from tillport.simulator.deliveries import Attempt
 from tillport.simulator.simulator import Simulator
+from tillport.simulator.stripecli import SCHEME, Listeners
 
 _Done = Callable[[int | None], None]
 _MAX_ANSWER = 1_000_000
@@ -135,8 +136,16 @@ class Deliverer:
     thirty seconds is what its CLI waits).
     """
 
-    def __init__(self, simulator: Simulator, *, concurrency: int = 16, timeout_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        simulator: Simulator,
+        *,
+        concurrency: int = 16,
+        timeout_seconds: float = 30.0,
+        listeners: Listeners | None = None,
+    ) -> None:
         self._simulator = simulator
+        self._listeners = listeners
         self._concurrency = concurrency
         self._timeout_seconds = timeout_seconds
         self._targets: dict[str, _Target] = {}
@@ -232,6 +241,10 @@ class Deliverer:
         self._waiters = _resolved(self._waiters)
 
     def _send(self, attempt: Attempt) -> None:
+        if attempt.url.startswith(SCHEME):
+            self._active[attempt.id] = None
+            self._spawn(self._stream(attempt))
+            return
         target = self._targets.get(attempt.url)
         if target is None:
             target = self._targets[attempt.url] = _Target(attempt.url)
@@ -241,9 +254,17 @@ class Deliverer:
             if connection.open:
                 self._write(attempt, target, connection)
                 return
-        task = self._loop.create_task(self._connect(attempt, target))
+        self._spawn(self._connect(attempt, target))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _stream(self, attempt: Attempt) -> None:
+        """Hand an attempt to the CLI that listens for it."""
+        status = None if self._listeners is None else await self._listeners.deliver(attempt)
+        self._settle(attempt, status)
 
     async def _connect(self, attempt: Attempt, target: _Target) -> None:
         context = ssl.create_default_context() if target.tls else None

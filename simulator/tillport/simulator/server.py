@@ -76,6 +76,7 @@ class Server:
         config = uvicorn.Config(
             self.app,
             http=_Protocol,
+            ws="websockets-sansio",
             log_level="warning",
             access_log=False,
             server_header=False,

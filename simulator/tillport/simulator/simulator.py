@@ -45,12 +45,17 @@ class Operations:
         route = self._operations.get(name)
         if route is None:
             raise AttributeError(f"no such call: {name}; there are {', '.join(sorted(self._operations))}")
-        account, lock = self._account, self._simulator.lock
+        simulator, account, lock = self._simulator, self._account, self._simulator.lock
+        changes = route.method != "GET"
 
         def call(*ids: str, idempotency_key: str | None = None, **params: Any) -> Any:
             with lock:
                 account.run_until(account.now())
-                return run(account, route, params, list(ids), account.ids.short("req_"), idempotency_key)
+                result = run(account, route, params, list(ids), account.ids.short("req_"), idempotency_key)
+            # A server may deliver for this simulator in another thread.
+            if changes and simulator.on_change is not None:
+                simulator.on_change()
+            return result
 
         call.__name__ = name
         call.__doc__ = route.handler.__doc__
