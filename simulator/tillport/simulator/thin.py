@@ -31,8 +31,14 @@ class RelatedObject(msgspec.Struct, frozen=True):
     url: str
 
 
+class Request(msgspec.Struct, frozen=True):
+    id: str
+    # Never null here: the SDK's type is a plain string.
+    idempotency_key: str
+
+
 class Reason(msgspec.Struct, frozen=True):
-    request: Any
+    request: Request
     type: str = "request"
 
 
@@ -57,7 +63,7 @@ def thin(event: "Event", *, livemode: bool, fetched: bool = False) -> ThinEvent:
         id=thin_id(event.id),
         created=iso(event.created),
         livemode=livemode,
-        reason=None if origin.id is None else Reason(origin),
+        reason=None if origin.id is None else Reason(Request(origin.id, origin.idempotency_key or "")),
         related_object=_related(event.object),
         snapshot_event=event.id if fetched else msgspec.UNSET,
         type="v1." + event.type,
