@@ -22,6 +22,7 @@ import pytest
 
 STRIPE_NODE = "23.1.0"
 STRIPE_CLI = "1.52.0"
+_QUIETLY = ("--no-package-lock", "--no-audit", "--no-fund", "--no-progress")
 
 
 def npm_folder() -> Path:
@@ -37,8 +38,7 @@ def npm_folder() -> Path:
     fresh = Path(tempfile.mkdtemp(dir=root))
     (fresh / "package.json").write_text(json.dumps({"private": True, "name": "clients"}))
     done = subprocess.run(
-        [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--no-progress"]
-        + [f"stripe@{STRIPE_NODE}", f"@stripe/cli@{STRIPE_CLI}"],
+        [npm, "install", *_QUIETLY, f"stripe@{STRIPE_NODE}", f"@stripe/cli@{STRIPE_CLI}"],
         cwd=fresh,
         capture_output=True,
         text=True,
