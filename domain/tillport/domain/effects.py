@@ -44,12 +44,12 @@ class Enlisted:
 
 @attrs.frozen(kw_only=True)
 class Worked:
-    """What one round of work did. `more` says that the caller should come straight back."""
+    """What one round of work did. If anything was claimed, the caller should come straight back."""
 
+    claimed: int = 0
     done: int = 0
     failed: tuple[Effect, ...] = ()
     dead: tuple[Effect, ...] = ()
-    more: bool = False
 
 
 async def begin(handler: Handler[Tx], log: EventLog, queue: EffectQueue[Tx]) -> int:
@@ -119,9 +119,11 @@ async def work_once(
             raise EventForgotten("the log no longer holds the event")
         await handler.run(transaction, event)
 
-    performed: list[Performed] = []
-    for together in _rounds(claimed):
-        performed += _abandoned(together[0], handler) or await _perform(queue, together, run)
+    others, suspect, rest = _sorted_out(claimed)
+    await queue.give_back(rest, now=clock.now())
+    performed = list(await _perform(queue, others, run)) if others else []
+    if suspect is not None:
+        performed += _abandoned(suspect, handler) or await _perform(queue, [suspect], run)
     failed: list[Effect] = []
     dead: list[Effect] = []
     for one in performed:
@@ -133,12 +135,8 @@ async def work_once(
             due_at = None
         await queue.postpone(one.effect, error=error, due_at=due_at)
         (dead if due_at is None else failed).append(attrs.evolve(one.effect, error=error, tries=tries))
-    return Worked(
-        done=sum(one.done for one in performed),
-        failed=tuple(failed),
-        dead=tuple(dead),
-        more=len(claimed) >= limit,
-    )
+    done = sum(one.done for one in performed)
+    return Worked(claimed=len(claimed), done=done, failed=tuple(failed), dead=tuple(dead))
 
 
 async def inline(handlers: Handlers[Tx], transaction: Tx, event: Event) -> None:
@@ -172,11 +170,15 @@ class WorkersLost(RuntimeError):
     """Worker after worker took an effect and was never heard of again: it may be what ends them."""
 
 
-def _rounds(claimed: Sequence[Effect]) -> list[list[Effect]]:
-    """Put together what may share a transaction: an effect whose last worker never came back is alone."""
-    suspects = [[effect] for effect in claimed if _lost(effect)]
+def _sorted_out(claimed: Sequence[Effect]) -> tuple[list[Effect], Effect | None, list[Effect]]:
+    """Return what may share a transaction, one to risk alone after that, and what is not to be touched now.
+
+    Whoever's last worker never came back is a suspect. Only one is risked at a time, the least suspicious first: the
+    others must not seem to have been lost with it.
+    """
+    suspects = sorted(filter(_lost, claimed), key=_lost)
     others = [effect for effect in claimed if not _lost(effect)]
-    return [others, *suspects] if others else suspects
+    return others, (suspects[0] if suspects else None), suspects[1:]
 
 
 def _lost(effect: Effect) -> int:

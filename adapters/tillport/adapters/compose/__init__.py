@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tillport.adapters.compose.effects import Effects, open_effect_queue, run_effects
     from tillport.adapters.compose.secret import Secret
     from tillport.adapters.compose.service import Service, open_service
     from tillport.adapters.compose.settings import Settings, SettingsRefused
@@ -19,28 +20,34 @@ if TYPE_CHECKING:
     from tillport.adapters.compose.stores import Stores, open_stores, sqlite_path, system_clock
 
 __all__ = [
+    "Effects",
     "Secret",
     "Service",
     "Settings",
     "SettingsRefused",
     "Stores",
+    "open_effect_queue",
     "open_service",
     "open_stores",
     "read_settings",
+    "run_effects",
     "sqlite_path",
     "system_clock",
     "variable",
 ]
 
 _MODULES = {
+    "Effects": "effects",
     "Secret": "secret",
     "Service": "service",
     "Settings": "settings",
     "SettingsRefused": "settings",
     "Stores": "stores",
+    "open_effect_queue": "effects",
     "open_service": "service",
     "open_stores": "stores",
     "read_settings": "sources",
+    "run_effects": "effects",
     "sqlite_path": "stores",
     "system_clock": "stores",
     "variable": "sources",

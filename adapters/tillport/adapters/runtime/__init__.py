@@ -1,8 +1,19 @@
 """What keeps the core going: a clock, and loops that drive its step functions. Knows no technology but asyncio."""
 
 from tillport.adapters.runtime.clock import SystemClock
+from tillport.adapters.runtime.effects import EffectsWork, EnlisterWork
 from tillport.adapters.runtime.loop import Loop, LoopState, Rest, Work
 from tillport.adapters.runtime.relay import RelayWork
 from tillport.adapters.runtime.resolver import ResolverWork
 
-__all__ = ["Loop", "LoopState", "RelayWork", "ResolverWork", "Rest", "SystemClock", "Work"]
+__all__ = [
+    "EffectsWork",
+    "EnlisterWork",
+    "Loop",
+    "LoopState",
+    "RelayWork",
+    "ResolverWork",
+    "Rest",
+    "SystemClock",
+    "Work",
+]

@@ -12,13 +12,14 @@ it was lent is refused, and is that handler's failure. (A session that was lent 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Generic, TypeVar, cast
+from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from tillport.adapters.sql.effects_statements import (
     POSTGRESQL_EFFECTS,
@@ -143,9 +144,14 @@ class AsyncEffectQueue(Generic[Tx]):
             if failed:
                 await connection.execute(_TEXTS["unmark"], ids_of(failed))
             await connection.commit()
-            return told
+        except BaseException:
+            # A transaction that a handler meddled with must not stay open under the pool's next user, and SQLAlchemy
+            # may believe that it ended: so the connection goes, and the transaction with it.
+            await _to_its_end(connection.invalidate())
+            raise
         finally:
-            await _close(connection)
+            await _to_its_end(connection.close())
+        return told
 
     async def postpone(self, effect: Effect, *, error: str, due_at: float | None) -> None:
         """See `EffectQueue.postpone`."""
@@ -204,6 +210,7 @@ class AsyncEffectQueue(Generic[Tx]):
                     while (left := connection.get_nested_transaction()) is not None:
                         await left.rollback()
                     await driver.execute(_UNDO)
+                    _check_whole(connection)
                 except Exception:  # noqa: BLE001 - whatever it is, the round is over
                     # The connection is lost, or the handler ended the transaction: nothing of it counts.
                     raise failure  # noqa: B904 - what came of clearing up after it tells less
@@ -228,6 +235,17 @@ class AsyncEffectQueue(Generic[Tx]):
             raise unavailable(error) from error
 
 
+@asynccontextmanager
+async def open_async_effect_queue(url: str) -> AsyncIterator[AsyncEffectQueue[AsyncConnection]]:
+    """Open a queue on the PostgreSQL database of a URL, with an engine that is closed with it."""
+    parts = urlsplit(url)
+    engine = create_async_engine(urlunsplit(parts._replace(scheme="postgresql+asyncpg")))
+    try:
+        yield AsyncEffectQueue(engine)
+    finally:
+        await engine.dispose()
+
+
 class _guarded:  # noqa: N801 - reads as the words that it stands for
     """Refuse commits of a connection for as long as this lasts."""
 
@@ -247,6 +265,11 @@ def _check_closed(connection: AsyncConnection) -> None:
         raise RuntimeError("The handler left a savepoint open.")
 
 
+def _check_whole(connection: AsyncConnection) -> None:
+    if not connection.in_transaction():
+        raise RuntimeError("The handler ended the transaction.")
+
+
 def _refuse_commit(_: Any) -> None:
     raise HandlerCommitted(
         "A handler must not commit the transaction that it was lent: the mark that it is done commits with it.",
@@ -254,13 +277,13 @@ def _refuse_commit(_: Any) -> None:
     )
 
 
-async def _close(connection: AsyncConnection) -> None:
-    """Return the connection, its transaction rolled back if it is not committed, even if we are being cancelled."""
-    closing = asyncio.ensure_future(connection.close())
+async def _to_its_end(clearing_up: Coroutine[Any, Any, None]) -> None:
+    """Clear up even while we are being cancelled. What was lost already needs none."""
+    task = asyncio.ensure_future(clearing_up)
     try:
-        await asyncio.shield(closing)
+        await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([closing])
+        await asyncio.wait([task])
         raise
-    except Exception:  # noqa: BLE001 - the connection was lost, and with it the transaction: the round says so
+    except Exception:  # noqa: BLE001 - the connection is gone, and with it the transaction: the round says so
         return

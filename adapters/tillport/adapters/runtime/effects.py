@@ -1,0 +1,202 @@
+"""The loops of effects (promise 5): for each handler one that enlists, in one process at a time, and workers in all.
+
+The enlister reads the log under a lease, so that not every process reads all of it; that each event is enlisted once
+does not depend on the lease. It tells the workers of its own process by a bell. Workers of other processes look.
+
+A worker takes several effects into one transaction, as long as that is quick: handlers that take their time are given
+fewer at once, down to one, so that nobody's transaction is open for long and a slow payment holds up few others.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Generic, TypeVar
+
+import attrs
+
+from tillport.adapters.runtime.loop import Rest
+from tillport.domain.effects import begin, enlist_once, work_once
+from tillport.domain.handlers import Handler
+from tillport.ports.clock import Clock
+from tillport.ports.cursors import Cursors, LeaseLost
+from tillport.ports.doorbell import Doorbell
+from tillport.ports.effects import EffectQueue
+from tillport.ports.event_log import Event, EventLog
+
+logger = logging.getLogger("tillport.effects")
+
+Tx = TypeVar("Tx")
+
+CURSOR = "effects:"
+"""What the names of these cursors begin with. They say what the log must still hold for whom."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class EnlisterWork(Generic[Tx]):
+    """Enlist what a handler is to do, in the order of the log.
+
+    `owner` is unique to this process. A dead enlister is replaced after `lease_seconds` plus a third of it at the
+    latest. `bell` wakes the workers of this process.
+    """
+
+    handler: Handler[Tx]
+    log: EventLog
+    queue: EffectQueue[Tx]
+    cursors: Cursors
+    clock: Clock
+    bell: Doorbell
+    owner: str
+    lease_seconds: float = attrs.field(default=6.0, validator=attrs.validators.gt(0))
+    look_seconds: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    batch_size: int = 500
+    position: int | None = attrs.field(init=False, default=None)
+    """How far this process has enlisted; None while another one does it."""
+    enlisted: int = attrs.field(init=False, default=0)
+    _renew_at: float = attrs.field(init=False, default=0.0)
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return f"effects of {self.handler.name!r}, enlisting"
+
+    async def step(self) -> Rest:
+        """Enlist one batch, if this process is the enlister or can become it."""
+        now = self.clock.now()
+        # A lease that seems to last longer than leases do: the clock was set back. Renew it.
+        if self.position is None or not 0 < self._renew_at - now <= self.lease_seconds:
+            await self._claim(now)
+        if self.position is None:
+            return Rest(self.lease_seconds / 3)
+        done = await enlist_once(
+            self.handler, self.log, self.queue, position=self.position, batch_size=self.batch_size
+        )
+        if done.reset:
+            logger.error(
+                "%s: events after position %d were taken by retention before it came to them; they are missed",
+                self.handler.name,
+                self.position,
+            )
+        if done.position != self.position and not await self._advance(done.position):
+            return Rest(self.lease_seconds / 3)
+        self.position = done.position
+        self.enlisted += done.count
+        if done.count:
+            self.bell.ring()
+        return Rest(0) if done.more else Rest(min(self.look_seconds, self.lease_seconds / 3), bell=True)
+
+    async def close(self) -> None:
+        """Give the lease up, so that another process goes on at once."""
+        if self.position is not None:
+            self.position = None
+            await self.cursors.release(self._cursor, owner=self.owner)
+
+    @property
+    def _cursor(self) -> str:
+        return CURSOR + self.handler.name
+
+    async def _claim(self, now: float) -> None:
+        held = await self.cursors.claim(
+            self._cursor, owner=self.owner, now=now, until=now + self.lease_seconds
+        )
+        self._renew_at = now + self.lease_seconds / 3
+        if held is None:
+            self.position = None
+        elif self.position is None:
+            self.position = await begin(self.handler, self.log, self.queue)
+            logger.info("%s: enlisting from position %d", self.handler.name, self.position)
+
+    async def _advance(self, position: int) -> bool:
+        try:
+            await self.cursors.advance(self._cursor, owner=self.owner, position=position)
+        except LeaseLost:
+            self.position = None
+            logger.info("%s: another process enlists now", self.handler.name)
+            return False
+        return True
+
+
+@attrs.define(kw_only=True, eq=False)
+class EffectsWork(Generic[Tx]):
+    """Perform what is due for a handler. Any number of these may do so at once, in any number of processes.
+
+    A coroutine handler that takes longer than `handler_seconds` is cancelled and has failed. (A plain one can't be
+    stopped.) What a dead worker had claimed is handed out again after `lease_seconds`. A round should last about
+    `round_seconds` at most: `limit` follows, up to `limit_max`.
+    """
+
+    handler: Handler[Tx]
+    log: EventLog
+    queue: EffectQueue[Tx]
+    clock: Clock
+    lease_seconds: float = attrs.field(default=8.0, validator=attrs.validators.gt(0))
+    look_seconds: float = attrs.field(default=0.5, validator=attrs.validators.gt(0))
+    handler_seconds: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+    round_seconds: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    limit_max: int = attrs.field(default=100, validator=attrs.validators.ge(1))
+    limit: int = attrs.field(init=False, default=10)
+    done: int = attrs.field(init=False, default=0)
+    failed: int = attrs.field(init=False, default=0)
+    dead: int = attrs.field(init=False, default=0)
+    _limited: Handler[Tx] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.limit = min(self.limit, self.limit_max)
+        self._limited = with_time_limit(self.handler, self.handler_seconds)
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return f"effects of {self.handler.name!r}"
+
+    async def step(self) -> Rest:
+        """Do one round."""
+        began = self.clock.now()
+        worked = await work_once(
+            self._limited,
+            self.log,
+            self.queue,
+            self.clock,
+            lease_seconds=self.lease_seconds,
+            limit=self.limit,
+        )
+        self._adapt(self.clock.now() - began, full=worked.claimed >= self.limit)
+        self.done += worked.done
+        self.failed += len(worked.failed)
+        self.dead += len(worked.dead)
+        # An error's text may quote what must not stand in a log: people find it in the queue.
+        for effect in worked.failed:
+            logger.warning(
+                "%s failed on %s (%d times); it is tried again", effect.handler, effect.event_id, effect.tries
+            )
+        for effect in worked.dead:
+            logger.error(
+                "%s gave up on %s; see `tillport effects show %s`",
+                effect.handler,
+                effect.event_id,
+                effect.event_id,
+            )
+        return Rest(0) if worked.claimed else Rest(self.look_seconds, bell=True)
+
+    async def close(self) -> None:
+        """Do nothing: what was claimed is free again after its time."""
+
+    def _adapt(self, seconds: float, *, full: bool) -> None:
+        if seconds > self.round_seconds:
+            self.limit = max(1, self.limit // 2)
+        elif full and seconds < self.round_seconds / 4:
+            self.limit = min(self.limit_max, self.limit * 2)
+
+
+def with_time_limit(handler: Handler[Tx], seconds: float) -> Handler[Tx]:
+    """Return the handler with an end to how long its coroutine may run."""
+
+    def function(transaction: Tx, event: Event) -> Awaitable[None] | None:
+        doing = handler.function(transaction, event)
+        return None if doing is None else _within(doing, seconds)
+
+    return attrs.evolve(handler, function=function)
+
+
+async def _within(doing: Awaitable[None], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        await doing

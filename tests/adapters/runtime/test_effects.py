@@ -1,0 +1,163 @@
+"""The loops of effects under a clock moved by hand: one enlister at a time, dead ones replaced, slow rounds shortened."""
+
+import asyncio
+
+import attrs
+import pytest
+
+from tillport.adapters.conformance.samples import event
+from tillport.adapters.memory.doorbell import LocalDoorbell
+from tillport.adapters.memory.effects import MemoryEffectQueue
+from tillport.adapters.runtime import EffectsWork, EnlisterWork
+from tillport.domain.handlers import Handler
+from tillport.ports.effects import EffectState
+
+
+@attrs.define
+class Effects:
+    world: object
+    queue: MemoryEffectQueue = attrs.field(factory=MemoryEffectQueue)
+    bell: LocalDoorbell = attrs.field(init=False)
+
+    def __attrs_post_init__(self):
+        self.bell = LocalDoorbell(self.world.clock)
+
+    def write(self, books, event):
+        books.setdefault("lines", []).append(event.id)
+
+    def enlister(self, owner="one", **options):
+        world = self.world
+        return EnlisterWork(
+            handler=Handler(name="receipts", function=self.write),
+            log=world.log,
+            queue=self.queue,
+            cursors=world.cursors,
+            clock=world.clock,
+            bell=self.bell,
+            owner=owner,
+            **options,
+        )
+
+    def worker(self, function=None, **options):
+        world = self.world
+        handler = Handler(name="receipts", function=function or self.write)
+        return EffectsWork(handler=handler, log=world.log, queue=self.queue, clock=world.clock, **options)
+
+    def loop(self, work):
+        loop = self.world.loop(work)
+        if isinstance(work, EffectsWork):
+            loop.doorbell = self.bell
+        return loop
+
+    @property
+    def lines(self):
+        return self.queue.books.get("lines", [])
+
+
+@pytest.fixture
+def effects(world):
+    return Effects(world)
+
+
+async def test_what_is_recorded_has_its_effect_at_once(world, effects) -> None:
+    async with effects.loop(effects.enlister()), effects.loop(effects.worker()):
+        await world.settle()
+        await world.log.record([event(1), event(2)])
+        world.doorbell.ring()
+        await world.settle()
+        assert effects.lines == ["evt_1", "evt_2"]
+        assert (await world.cursors.positions()) == {"effects:receipts": 2}
+
+
+async def test_a_worker_of_another_process_looks_by_itself(world, effects) -> None:
+    async with effects.loop(effects.enlister()):
+        await world.log.record([event(1)])
+        await world.pass_time(2)
+    effects.bell = LocalDoorbell(world.clock)
+    async with effects.loop(effects.worker(look_seconds=0.5)):
+        await world.log.record([event(2)])
+        await world.pass_time(0.6)
+    assert (await effects.queue.list(states=[EffectState.DUE])) == []
+
+
+async def test_one_enlister_at_a_time_and_a_dead_one_is_replaced(world, effects) -> None:
+    first, second = effects.enlister("one"), effects.enlister("two")
+    await first.step()
+    assert (await second.step()).seconds > 0
+    assert second.position is None
+    await world.log.record([event(1)])
+    async with effects.loop(second):  # the first is never heard of again
+        await world.pass_time(9, steps=50)
+        assert second.enlisted == 1
+
+
+async def test_an_enlister_that_was_replaced_stops_and_enlists_nothing_twice(world, effects) -> None:
+    stale, fresh = effects.enlister("one"), effects.enlister("two")
+    await stale.step()
+    world.clock.advance(7)
+    await fresh.step()
+    await world.log.record([event(1), event(2)])
+    await fresh.step()
+    stale._renew_at = world.clock.now() + 1  # it slept and believes that it holds the lease
+    await stale.step()
+    assert stale.enlisted == 0
+    assert len(await effects.queue.list(states=list(EffectState))) == 2
+
+
+async def test_the_end_gives_the_lease_away_at_once(world, effects) -> None:
+    async with effects.loop(effects.enlister("one")):
+        await world.settle()
+    second = effects.enlister("two")
+    await second.step()
+    assert second.position == 0
+
+
+async def test_a_dead_workers_effects_are_taken_over_in_seconds(world, effects) -> None:
+    enlister = effects.enlister()
+    await enlister.step()
+    await world.log.record([event(1)])
+    await enlister.step()
+    now = world.clock.now()
+    await effects.queue.claim("receipts", now=now, until=now + 8, limit=10)  # and its worker is gone
+    async with effects.loop(effects.worker(lease_seconds=8)):
+        await world.pass_time(7.9, steps=30)
+        assert effects.lines == []
+        await world.pass_time(1)
+        assert effects.lines == ["evt_1"]
+
+
+async def test_slow_handlers_get_few_at_once_and_quick_ones_many(world, effects) -> None:
+    def slow(books, event):
+        world.clock.advance(0.5)
+        effects.write(books, event)
+
+    enlister = effects.enlister()
+    await enlister.step()
+    await world.log.record([event(number) for number in range(1, 200)])
+    await enlister.step()
+    worker = effects.worker(slow)
+    for _ in range(4):
+        await worker.step()
+    assert worker.limit <= 2
+    quick = effects.worker()
+    for _ in range(4):
+        await quick.step()
+    assert quick.limit == 100
+
+
+async def test_a_coroutine_that_hangs_is_cut_off_and_holds_up_nobody(world, effects) -> None:
+    async def hang(books, event):
+        if event.id == "evt_1":
+            await asyncio.sleep(3600)
+        effects.write(books, event)
+
+    enlister = effects.enlister()
+    await enlister.step()
+    await world.log.record([event(1), event(2)])
+    await enlister.step()
+    worker = effects.worker(hang, handler_seconds=0.05)
+    await worker.step()
+    assert effects.lines == ["evt_2"]
+    assert worker.failed == 1
+    (waiting,) = await effects.queue.list(states=[EffectState.DUE])
+    assert waiting.error == "TimeoutError:"

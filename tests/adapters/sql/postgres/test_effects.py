@@ -1,0 +1,290 @@
+"""The effect queues on PostgreSQL hold every law of their port: SQLAlchemy async and sync, DB-API, Django."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import import_module
+from itertools import count
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+import psycopg
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tillport.adapters.conformance.effects import (
+    EffectsCapabilities,
+    claim,
+    effect,
+    effects_laws,
+    enlist,
+    line,
+    writer,
+)
+from tillport.adapters.conformance.effects_histories import check_effects_histories
+from tillport.adapters.sql.effects import AsyncEffectQueue, HandlerCommitted, as_async_session
+from tillport.adapters.sql.effects_django import DjangoEffectQueue
+from tillport.adapters.sql.effects_stacks import DbapiEffectQueue, EngineEffectQueue, as_session
+from tillport.adapters.sql.testing import PostgresServer
+from tillport.ports.effects import EffectState
+
+LAWS = effects_laws(EffectsCapabilities(outages=True, refused_commits=True))
+TABLES = """
+    CREATE TABLE lines (line TEXT);
+    CREATE TABLE parents (id INTEGER PRIMARY KEY);
+    CREATE TABLE children (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
+"""
+WRITE, SPOIL = "INSERT INTO lines VALUES (:line)", "INSERT INTO children VALUES (1)"
+
+_aliases = count(1)
+
+
+@asynccontextmanager
+async def on_async_engine(url: str, **options: Any) -> AsyncIterator[Any]:
+    engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
+    yield AsyncEffectQueue(engine, **options)
+    await engine.dispose()
+
+
+def on_async_session(url: str) -> Any:
+    return on_async_engine(url, lend=as_async_session)
+
+
+@asynccontextmanager
+async def on_engine(url: str, **options: Any) -> AsyncIterator[Any]:
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    queue = EngineEffectQueue(engine, **options)
+    yield queue
+    await queue.aclose()
+    engine.dispose()
+
+
+def on_session(url: str) -> Any:
+    return on_engine(url, lend=as_session)
+
+
+@asynccontextmanager
+async def on_dbapi(url: str) -> AsyncIterator[Any]:
+    queue = DbapiEffectQueue(lambda: psycopg.connect(url))
+    yield queue
+    await queue.aclose()
+
+
+@asynccontextmanager
+async def on_django(url: str) -> AsyncIterator[Any]:
+    from django.conf import settings
+    from django.db import connections
+
+    if not settings.configured:
+        settings.configure()
+        import_module("django").setup()
+    alias, parts = f"pg_effects_{next(_aliases)}", urlsplit(url)
+    wanted = {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path[1:],
+        "USER": parts.username,
+        "HOST": parts.hostname,
+        "PORT": parts.port,
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+    }
+    connections.settings[alias] = connections.configure_settings({"default": {}, alias: wanted})[alias]
+    queue = DjangoEffectQueue(alias)
+    yield queue
+    await queue.aclose()
+
+
+STACKS: dict[str, Callable[[str], Any]] = {
+    "async engine": on_async_engine,
+    "async session": on_async_session,
+    "engine": on_engine,
+    "session": on_session,
+    "dbapi": on_dbapi,
+    "django": on_django,
+}
+
+
+# What a session changes is how effects are performed.
+PERFORMING = [
+    law for law in LAWS if law.__name__.startswith(("an_effect_and_its", "a_failure_undoes", "a_refused"))
+]
+CASES = {
+    f"{name} {law.__name__}": (stack, law)
+    for name, stack in STACKS.items()
+    for law in (PERFORMING if "session" in name else LAWS)
+}
+
+
+@attrs.define
+class Bench:
+    server: PostgresServer
+    url: str
+    stack: Callable[[str], Any]
+
+    @asynccontextmanager
+    async def open(self):
+        async with self.stack(self.url) as queue:
+            await queue.create_tables()
+            yield queue
+
+    async def write(self, transaction, line):
+        await self._execute(transaction, WRITE, line)
+
+    async def spoil(self, transaction):
+        await self._execute(transaction, SPOIL)
+
+    async def _execute(self, transaction, statement, *values):
+        if self.stack in (on_async_engine, on_async_session):
+            await transaction.execute(text(statement), {"line": values[0]} if values else {})
+        elif self.stack in (on_engine, on_session):
+            transaction.execute(text(statement), {"line": values[0]} if values else {})
+        elif self.stack is on_django:
+            with transaction.cursor() as cursor:
+                cursor.execute(statement.replace(":line", "%s"), values)
+        else:
+            transaction.execute(statement.replace(":line", "%s"), values)
+
+    async def lines(self):
+        with psycopg.connect(self.url) as connection:
+            return [found for (found,) in connection.execute("SELECT line FROM lines")]
+
+    @asynccontextmanager
+    async def outage(self):
+        """The server crashes, and comes back."""
+        self.server.kill()
+        try:
+            yield
+        finally:
+            self.server.start()
+
+
+@pytest.fixture
+def new_effects_bench(postgres):
+    def maker(stack):
+        @asynccontextmanager
+        async def new():
+            postgres.start()
+            url = postgres.create_database()
+            with psycopg.connect(url) as connection:
+                connection.execute(TABLES)
+            yield Bench(postgres, url, stack)
+
+        return new
+
+    return maker
+
+
+@pytest.mark.parametrize(("stack", "law"), CASES.values(), ids=CASES)
+async def test_the_queue_holds_the_law(stack, law, new_effects_bench) -> None:
+    async with new_effects_bench(stack)() as bench:
+        await law(bench)
+
+
+@pytest.mark.parametrize("stack", [on_async_engine, on_dbapi], ids=["async", "dbapi"])
+def test_any_history_agrees_with_the_model(stack, new_effects_bench) -> None:
+    check_effects_histories(new_effects_bench(stack), examples=4, shrink=False)
+
+
+async def test_a_handler_that_commits_is_refused_and_harms_nobody(new_effects_bench) -> None:
+    async with new_effects_bench(on_async_engine)() as bench, bench.open() as queue:
+        await enlist(queue, effect(1), effect(2), effect(3))
+        taken = await claim(queue)
+
+        async def run(connection, one):
+            await bench.write(connection, line(one.position))
+            if one.position == 2:
+                await connection.commit()
+
+        with pytest.raises(HandlerCommitted):
+            await queue.perform(taken, run)
+        assert await bench.lines() == []
+        assert {one.state for one in await queue.list(states=tuple(EffectState))} == {EffectState.DUE}
+
+
+async def test_a_session_that_commits_commits_a_savepoint(new_effects_bench) -> None:
+    async with new_effects_bench(on_async_session)() as bench, bench.open() as queue:
+        await enlist(queue, effect(1), effect(2))
+
+        async def run(session, one):
+            await bench.write(session, line(one.position))
+            await session.commit()
+            if one.position == 2:
+                raise ValueError("after all")
+
+        told = await queue.perform(await claim(queue), run)
+        assert [one.done for one in told] == [True, False]
+        assert await bench.lines() == [line(1)]
+
+
+async def test_a_handler_that_fails_in_sql_harms_nobody(new_effects_bench) -> None:
+    """PostgreSQL refuses every statement after one that failed, up to the savepoint."""
+    async with new_effects_bench(on_async_engine)() as bench, bench.open() as queue:
+        await enlist(queue, effect(1), effect(2), effect(3))
+
+        async def run(connection, one):
+            await bench.write(connection, line(one.position))
+            if one.position == 2:
+                async with connection.begin_nested():
+                    await connection.execute(text("SELECT 1 / 0"))
+
+        told = await queue.perform(await claim(queue), run)
+        assert [one.done for one in told] == [True, False, True]
+        assert sorted(await bench.lines()) == [line(1), line(3)]
+
+
+async def test_a_handler_that_is_cut_off_loses_the_round_and_nothing_else(new_effects_bench) -> None:
+    async with new_effects_bench(on_async_engine)() as bench, bench.open() as queue:
+        await enlist(queue, effect(1), effect(2))
+        taken = await claim(queue)
+
+        async def run(connection, one):
+            await bench.write(connection, line(one.position))
+            if one.position == 2:
+                async with asyncio.timeout(0.05):
+                    await connection.execute(text("SELECT pg_sleep(60)"))
+
+        with pytest.raises(TimeoutError):
+            await queue.perform(taken, run)
+        assert await bench.lines() == []
+        assert [one.done for one in await queue.perform(taken[:1], run)] == [True]
+
+
+async def test_a_slow_worker_is_passed_over_and_not_waited_for(new_effects_bench) -> None:
+    """SKIP LOCKED: while one handler hangs, the claims that have ended go to nobody else, and the rest goes on."""
+    async with new_effects_bench(on_async_engine)() as bench, bench.open() as here, bench.open() as there:
+        await enlist(here, effect(1), effect(2))
+        entered, leave = asyncio.Event(), asyncio.Event()
+
+        async def hang(connection, one):
+            entered.set()
+            await leave.wait()
+            await bench.write(connection, line(one.position))
+
+        slow = asyncio.ensure_future(here.perform(await claim(here, limit=1), hang))
+        await entered.wait()
+        later = await asyncio.wait_for(claim(there, 1_700_000_060.0), 5)
+        assert [one.position for one in later] == [2]
+        assert [one.done for one in await there.perform(later, writer(bench))] == [True]
+        leave.set()
+        assert [one.done for one in await slow] == [True]
+        assert sorted(await bench.lines()) == [line(1), line(2)]
+
+
+async def test_a_blocking_handler_leaves_the_event_loop_alone(new_effects_bench) -> None:
+    async with new_effects_bench(on_dbapi)() as bench, bench.open() as queue:
+        await enlist(queue, effect(1))
+        entered, leave = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        async def run(_cursor, _one):
+            loop.call_soon_threadsafe(entered.set)
+            leave.wait(10)
+
+        performing = asyncio.ensure_future(queue.perform(await claim(queue), run))
+        await asyncio.wait_for(entered.wait(), 10)
+        assert (await queue.standings())[0].due == 1, "other calls are served meanwhile"
+        leave.set()
+        assert [one.done for one in await performing] == [True]
