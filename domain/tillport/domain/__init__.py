@@ -16,6 +16,8 @@ from tillport.domain.charge import (
     charge,
     charge_status,
 )
+from tillport.domain.erase import ErasableLog, Erased, erase
+from tillport.domain.forget import forget
 from tillport.domain.handlers import Handler, HandlerRefused, Handlers, Retries
 from tillport.domain.notify import (
     Idle,
@@ -50,6 +52,8 @@ __all__ = [
     "ChargeInProgress",
     "ChargeRefused",
     "Charging",
+    "ErasableLog",
+    "Erased",
     "Failure",
     "Forbidden",
     "Handler",
@@ -79,8 +83,10 @@ __all__ = [
     "WrongMode",
     "charge",
     "charge_status",
+    "erase",
     "event_of",
     "follow",
+    "forget",
     "may_hear",
     "message_of",
     "parse_selector",

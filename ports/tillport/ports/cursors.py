@@ -38,5 +38,13 @@ class Cursors(Protocol):
         ...
 
     async def positions(self) -> dict[str, int]:
-        """Return the position of every consumer that was ever claimed."""
+        """Return the position of every consumer that was ever claimed, apart from those that were dropped."""
+        ...
+
+    async def drop(self, name: str, *, now: float) -> bool:
+        """Forget a consumer that nobody runs any more, and return whether it was forgotten.
+
+        It no longer holds retention back, and whoever claims its name again starts at position 0. Does nothing while
+        anybody's lease of it runs at `now` (Unix seconds), and nothing for a name that was never claimed.
+        """
         ...

@@ -131,6 +131,24 @@ async def a_released_lease_is_free_at_once(bench: CursorsBench) -> None:
         assert await _claim(cursors, "b") == 3
 
 
+async def a_dropped_consumer_is_forgotten(bench: CursorsBench) -> None:
+    async with bench.open() as cursors:
+        assert not await cursors.drop("relay", now=NOON), "never claimed"
+        await cursors.claim("other", owner="a", now=NOON, until=NOON + 10)
+        await _claim(cursors, "a")
+        await cursors.advance("relay", owner="a", position=5)
+        assert not await cursors.drop("relay", now=NOON + 9), "somebody reads for it"
+        assert await cursors.positions() == {"relay": 5, "other": 0}
+        assert await cursors.drop("relay", now=NOON + 10)
+        assert not await cursors.drop("relay", now=NOON + 10)
+        assert await cursors.positions() == {"other": 0}
+        assert await _is_lost(cursors, "a", 6), "its late reader learns it"
+        await cursors.release("relay", owner="a")
+        assert await _claim(cursors, "b") == 0, "who takes the name again starts anew"
+        await cursors.release("relay", owner="b")
+        assert await cursors.drop("relay", now=NOON), "a lease that was given up holds nothing"
+
+
 async def cursors_opened_again_stand_where_they_stood(bench: CursorsBench) -> None:
     async with bench.open() as cursors:
         await _claim(cursors, "a")
@@ -169,6 +187,7 @@ _ALWAYS: Final[tuple[Law, ...]] = (
     who_was_replaced_moves_nothing,
     who_was_not_replaced_may_finish,
     a_released_lease_is_free_at_once,
+    a_dropped_consumer_is_forgotten,
     cursors_opened_again_stand_where_they_stood,
 )
 
@@ -238,6 +257,13 @@ def check_cursors_histories(
             self.run(self.cursors.release("relay", owner=owner))
             if owner == self.owner:
                 self.owner = None
+
+        @rule()
+        def drop(self) -> None:
+            dropped = self.run(self.cursors.drop("relay", now=self.now))
+            assert dropped == (self.claimed and (self.owner is None or self.until <= self.now))
+            if dropped:
+                self.position, self.owner, self.claimed = 0, None, False
 
         @rule()
         def look(self) -> None:

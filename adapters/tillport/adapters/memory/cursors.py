@@ -52,6 +52,15 @@ class MemoryCursors:
         self._check_available()
         return {name: cursor.position for name, cursor in self._cursors.items()}
 
+    async def drop(self, name: str, *, now: float) -> bool:
+        """See `Cursors.drop`."""
+        self._check_available()
+        cursor = self._cursors.get(name)
+        if cursor is None or (cursor.owner is not None and cursor.lease_until > now):
+            return False
+        del self._cursors[name]
+        return True
+
     def _check_available(self) -> None:
         if not self.available:
             raise LogUnavailable("The cursors are out of reach.", remedy="Try again once the store is back.")

@@ -227,6 +227,16 @@ class PostgresLedger:
         with _told_as(LedgerUnavailable, "The ledger"):
             return [attempt_of(tuple(row)) for row in await self._store.fetch(statement.text, *values)]
 
+    async def erase_payment(self, payment_id: str) -> int:
+        """See `LedgerHousekeeping.erase_payment`."""
+        if not _is_text(payment_id):
+            return 0
+        statement = ledger_statements(POSTGRESQL).erase_payment
+        with _told_as(LedgerUnavailable, "The ledger"):
+            return len(
+                await self._store.fetch(statement.text, *statement.positional(b_payment_id=payment_id))
+            )
+
     async def _one(self, statement: Compiled, **values: Any) -> Sequence[Any] | None:
         with _told_as(LedgerUnavailable, "The ledger"):
             return await self._store.one(statement, **values)
@@ -261,6 +271,12 @@ class PostgresCursors:
                 row[0]: row[1]
                 for row in await self._store.fetch(cursor_statements(POSTGRESQL).positions.text)
             }
+
+    async def drop(self, name: str, *, now: float) -> bool:
+        """See `Cursors.drop`."""
+        if not _is_text(name):
+            return False
+        return await self._one(cursor_statements(POSTGRESQL).drop, b_name=name, b_now=float(now)) is not None
 
     async def _one(self, statement: Compiled, **values: Any) -> Sequence[Any] | None:
         with _told_as(LogUnavailable, "The cursors"):

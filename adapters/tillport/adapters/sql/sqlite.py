@@ -229,6 +229,10 @@ class SqliteCursors:
         with _told_as(LogUnavailable, "The cursors"):
             return await self._store.read(lambda connection: dict(connection.execute(text).fetchall()))
 
+    async def drop(self, name: str, *, now: float) -> bool:
+        """See `Cursors.drop`."""
+        return await self._write(cursor_statements(SQLITE).drop, b_name=name, b_now=now) is not None
+
     async def _write(self, statement: Compiled, **values: Any) -> Any:
         with _told_as(LogUnavailable, "The cursors"):
             return await self._store.write(lambda connection: _one(connection, statement, **values))

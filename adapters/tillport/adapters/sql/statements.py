@@ -19,6 +19,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    delete,
     func,
     literal_column,
     or_,
@@ -97,6 +98,8 @@ class CursorStatements:
     release: Compiled
     """`b_name`, `b_owner`."""
     positions: Compiled
+    drop: Compiled
+    """`b_name`, `b_now`; returns the name if it was dropped."""
 
 
 def insert_into(dialect: Dialect) -> Any:
@@ -208,5 +211,11 @@ def cursor_statements(dialect: Dialect) -> CursorStatements:
         .where(row.name == name, row.owner == owner)
         .values(owner=None, lease_until=0.0),
         "positions": select(row.name, row.position),
+        "drop": delete(cursors)
+        .where(
+            row.name == name,
+            or_(row.owner.is_(None), row.lease_until <= bindparam("b_now", type_=Double)),
+        )
+        .returning(row.name),
     }
     return CursorStatements(**{key: compiled(one, dialect) for key, one in statements.items()})

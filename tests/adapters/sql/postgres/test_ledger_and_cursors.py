@@ -7,7 +7,7 @@ from tillport.adapters.conformance.ledger import LedgerCapabilities, ledger_laws
 from tillport.adapters.conformance.ledger_histories import check_ledger_histories
 from tillport.adapters.sql.postgres import PostgresCursors, PostgresLedger
 
-LEDGER_LAWS = ledger_laws(LedgerCapabilities(outages=True))
+LEDGER_LAWS = ledger_laws(LedgerCapabilities(outages=True, housekeeping=True))
 CURSORS_LAWS = cursors_laws(CursorsCapabilities(outages=True))
 
 
