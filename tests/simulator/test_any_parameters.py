@@ -130,42 +130,54 @@ def an_id(name: str) -> st.SearchStrategy[str]:
     return anything if not likely else st.one_of(st.sampled_from(likely), st.sampled_from(likely), anything)
 
 
+METHODS = [f"pm_card_{name}" for name in BY_NAME]
+TOKENS = [f"tok_{name}" for name in BY_NAME]
+CARD = {"number": "4242424242424242", "exp_month": "12", "exp_year": "30"}
+TEXTS = ["x", "winning_evidence", "losing_evidence", "escalate_inquiry_evidence"]
 GOOD: dict[str, st.SearchStrategy[Any]] = {
     "amount": st.sampled_from(["1", "50", "500", "2000", "2001"]),
     "amount_to_capture": st.sampled_from(["1", "2000"]),
-    "card": st.fixed_dictionaries(
-        {"number": st.just("4242424242424242"), "exp_month": st.just("12"), "exp_year": st.just("30")}
-    ),
+    "capture": st.sampled_from(["true", "false"]),
+    "card": st.just(CARD),
     "confirm": st.just("true"),
     "currency": st.sampled_from(["usd", "jpy", "kwd"]),
-    "evidence": st.fixed_dictionaries(
-        {"uncategorized_text": st.sampled_from(["x", "winning_evidence", "losing_evidence"])}
-    ),
-    "expand": st.lists(
-        st.sampled_from(
-            ["data", "customer", "data.charge", "payment_intent.latest_charge.refunds", "sources"]
-        )
+    "enabled_events": st.sampled_from([["*"], ["charge.succeeded"], ["v1.charge.succeeded"]]),
+    "event_payload": st.sampled_from(["thin", "snapshot"]),
+    "evidence": st.builds(lambda text: {"uncategorized_text": text}, st.sampled_from(TEXTS)),
+    "expand": st.sampled_from(
+        [["data"], ["customer"], ["payment_intent.latest_charge.refunds"], ["sources"]]
     ),
     "limit": st.sampled_from(["1", "100"]),
-    "payment_method": st.one_of(
-        an_id("payment_method"), st.sampled_from([f"pm_card_{name}" for name in BY_NAME])
+    "metadata": st.sampled_from(["", {"a": "b"}, {"a": ""}]),
+    "payment_method": st.one_of(an_id("payment_method"), st.sampled_from(METHODS)),
+    "payment_method_data": st.builds(
+        lambda t: {"type": "card", "card": {"token": t}}, st.sampled_from(TOKENS)
     ),
-    "source": st.one_of(an_id("source"), st.sampled_from([f"tok_{name}" for name in BY_NAME])),
+    "query": st.just("created>0"),
+    "source": st.one_of(an_id("source"), st.sampled_from(TOKENS)),
+    "type": st.sampled_from(["card", "webhook_endpoint", "charge.succeeded"]),
+    "url": st.just("http://x.test/"),
+    "webhook_endpoint": st.one_of(st.just({"url": "http://x.test/"}), an_id("webhook_endpoint")),
 }
 
 
 @st.composite
 def calls(draw: Callable[..., Any]) -> tuple[Any, list[str], dict[str, Any]]:
+    """Draw a call: mostly one that could be meant, and often enough one that could not."""
     route = draw(st.sampled_from(ROUTES))
     parts = route.path.split("/")
     ids = [draw(an_id(before)) for before, part in pairwise(parts) if part.startswith("{")]
-    names = draw(st.lists(st.sampled_from([*sorted(route.spec.fields), "expand", "nonsense"]), max_size=5))
-    if draw(st.booleans()):
+    known = sorted(route.spec.fields)
+    wild = draw(st.integers(0, 3)) == 0
+    names = draw(
+        st.lists(st.sampled_from([*known, "expand", "nonsense"] if wild else known or ["expand"]), max_size=3)
+    )
+    if not wild or draw(st.booleans()):
         names = [*names, *route.spec.required]
     params = {}
     for name in names:
-        good = GOOD[name] if name in GOOD else an_id(name)
-        params[name] = draw(st.one_of(good, good, good, VALUES))
+        good = GOOD[name] if name in GOOD else an_id(name) if name in LIKELY else SCRAPS
+        params[name] = draw(VALUES if wild else good)
     return route, ids, params
 
 
