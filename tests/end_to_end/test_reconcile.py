@@ -1,115 +1,26 @@
 """Webhooks are lost for days, records are broken one by one: reconciling finds every bit of it, and changes nothing else."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import attrs
 import pytest
+from high_street import DAY, Town
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tillport.adapters.cli.reconcile import reconcile
-from tillport.adapters.compose import Secret, Service, Settings, open_service
+from tillport.adapters.compose import Secret, Service
 from tillport.adapters.compose.catch_up import drive, open_reconciling
 from tillport.adapters.conformance.samples import event
 from tillport.domain.differences import DifferenceKind
 from tillport.domain.reconcile import Phase, Reconciliation, Report
 from tillport.domain.window import InvalidWindow, window
-from tillport.ports.access import Caller, CallerKind
 from tillport.ports.ledger import AttemptState, Outcome
-from tillport.ports.money import Money
-from tillport.ports.payments import ChargeOrder, GatewayMisconfigured, GatewayUnavailable
-from tillport.simulator import ManualClock, Simulator
-from tillport.simulator.sdk import SimulatorHTTPClient, deliver_async
+from tillport.ports.payments import GatewayMisconfigured, GatewayUnavailable
 
-SHOP = Caller("shop", CallerKind.APP)
-DAY = 86_400.0
 K = DifferenceKind
-
-
-class TownClock:
-    """The simulator's clock as the till's: one time for both."""
-
-    def __init__(self, simulator: Simulator) -> None:
-        self.simulator = simulator
-
-    def now(self) -> float:
-        return self.simulator.clock.now()
-
-    async def sleep_until(self, moment: float) -> None:
-        self.simulator.advance(max(0.0, moment - self.now()))
-
-
-class Town:
-    """A simulator in this process, and tills over one file, under one clock."""
-
-    def __init__(self, folder: Path, seed: int = 1) -> None:
-        self.path = folder / "till.sqlite3"
-        self.simulator = Simulator(clock=ManualClock(), seed=seed)
-        endpoint = self.simulator.webhook_endpoints.create(url="https://till.test/hook", enabled_events=["*"])
-        self.clock = TownClock(self.simulator)
-        self.nonces = map(str, range(10_000))
-        self.settings = Settings(
-            stripe_secret_key=Secret(self.simulator.secret_key),
-            signing_secrets=(Secret(endpoint.secret),),
-            currency="usd",
-            app_keys=(Secret("app-key-of-a-web-page"),),
-            database_url=Secret(f"sqlite:///{self.path}"),
-        )
-
-    @property
-    def client(self) -> SimulatorHTTPClient:
-        return SimulatorHTTPClient(self.simulator)
-
-    @asynccontextmanager
-    async def till(self) -> AsyncIterator[Service]:
-        async with open_service(
-            self.settings,
-            clock=self.clock,
-            random=Random(1),
-            nonces=self.nonces.__next__,
-            stripe_http_client=self.client,
-            run_loops=False,
-        ) as service:
-            yield service
-
-    async def deliver(self, service: Service, *, lost: Any = lambda _attempt: False) -> None:
-        """Deliver what is due; a lost webhook is one that Stripe believes was taken."""
-
-        async def sink(attempt: Any) -> int:
-            if not lost(attempt):
-                await service.till.receive(attempt.body, attempt.headers["Stripe-Signature"])
-            return 200
-
-        await deliver_async(self.simulator, sink)
-
-    async def charge(self, service: Service, amount_minor: int = 1250) -> str:
-        answer = await service.till.charge(ChargeOrder("tok_visa", Money(amount_minor, "usd")), caller=SHOP)
-        assert answer.outcome.charge_id is not None
-        return answer.attempt_key
-
-    def stripe_ids(self) -> set[str]:
-        found: set[str] = set()
-        after: dict[str, str] = {}
-        while True:
-            page = self.simulator.events.list(limit=100, **after)
-            found |= {one.id for one in page.data}
-            if not page.has_more:
-                return found
-            after = {"starting_after": page.data[-1].id}
-
-    async def reconcile(self, service: Service, *, days: float = 7, **options: Any) -> Report:
-        now = self.clock.now()
-        async with open_reconciling(
-            self.settings, clock=self.clock, stores=service.stores, stripe_http_client=self.client
-        ) as using:
-            run = Reconciliation(using, window(since=now - days * DAY, now=now), **options)
-            assert await drive(run, self.clock, tell=lambda _report: None) is None
-        return run.report
 
 
 async def logged_ids(service: Service) -> list[str]:
@@ -302,16 +213,6 @@ async def three_days_of_trade(town: Town, service: Service) -> list[str]:
     return keys
 
 
-def change(town: Town, statement: str, *values: object) -> int:
-    """Break a record by hand."""
-    import sqlite3
-
-    with sqlite3.connect(town.path) as file:
-        count = file.execute(statement, values).rowcount
-    file.close()
-    return count
-
-
 async def test_what_is_whole_agrees(town: Town) -> None:
     async with town.till() as service:
         await three_days_of_trade(town, service)
@@ -334,7 +235,7 @@ async def test_what_is_whole_agrees(town: Town) -> None:
 async def test_a_ledger_that_says_otherwise_is_found(town: Town, state: str, kind: DifferenceKind) -> None:
     async with town.till() as service:
         keys = await three_days_of_trade(town, service)
-        assert change(town, "UPDATE tillport_attempts SET state = ? WHERE key = ?", state, keys[0]) == 1
+        assert town.change("UPDATE tillport_attempts SET state = ? WHERE key = ?", state, keys[0]) == 1
         report = await town.reconcile(service)
         assert [(one.kind, one.attempt_key) for one in report.differences] == [(kind, keys[0])]
         assert not report.agrees
@@ -344,7 +245,7 @@ async def test_a_ledger_that_says_otherwise_is_found(town: Town, state: str, kin
 async def test_an_attempt_that_the_ledger_lost_is_found(town: Town) -> None:
     async with town.till() as service:
         keys = await three_days_of_trade(town, service)
-        change(town, "DELETE FROM tillport_attempts WHERE key = ?", keys[2])
+        town.change("DELETE FROM tillport_attempts WHERE key = ?", keys[2])
         report = await town.reconcile(service)
         assert [(one.kind, one.attempt_key) for one in report.differences] == [(K.NOT_IN_LEDGER, keys[2])]
 
@@ -352,7 +253,7 @@ async def test_an_attempt_that_the_ledger_lost_is_found(town: Town) -> None:
 async def test_another_amount_in_the_ledger_is_found(town: Town) -> None:
     async with town.till() as service:
         keys = await three_days_of_trade(town, service)
-        change(town, "UPDATE tillport_attempts SET amount_minor = 1 WHERE key = ?", keys[0])
+        town.change("UPDATE tillport_attempts SET amount_minor = 1 WHERE key = ?", keys[0])
         report = await town.reconcile(service)
         assert [(one.kind, one.attempt_key) for one in report.differences] == [(K.AMOUNT_DIFFERS, keys[0])]
 
@@ -403,7 +304,7 @@ async def test_an_event_that_can_come_no_more_is_missed(town: Town) -> None:
     """The events of a charge are gone from the log, and Stripe's list is narrowed so that it does not help."""
     async with town.till() as service:
         await three_days_of_trade(town, service)
-        assert change(town, "DELETE FROM \"StripeEvents\" WHERE type LIKE '%refund%'") >= 1
+        assert town.change("DELETE FROM \"StripeEvents\" WHERE type LIKE '%refund%'") >= 1
         report = await town.reconcile(service, undelivered=True)
         assert kinds(report) == [K.NO_EVENT]
         assert report.differences[0].movement_id is not None
@@ -423,7 +324,7 @@ async def test_charges_that_tillport_did_not_make_agree_with_an_empty_ledger(tow
 async def test_what_is_minutes_old_is_not_judged(town: Town) -> None:
     async with town.till() as service:
         key = await town.charge(service)
-        change(town, "UPDATE tillport_attempts SET state = 'unknown', busy_until = 0 WHERE key = ?", key)
+        town.change("UPDATE tillport_attempts SET state = 'unknown', busy_until = 0 WHERE key = ?", key)
         assert (await town.reconcile(service)).agrees
         town.simulator.advance(3600)
         assert kinds(await town.reconcile(service)) == [K.NOT_SETTLED]
@@ -433,7 +334,7 @@ async def test_an_unknown_outcome_is_told_until_the_resolver_settles_it(town: To
     async with town.till() as service:
         key = await town.charge(service)
         town.simulator.advance(7200)
-        change(town, "UPDATE tillport_attempts SET state = 'unknown', busy_until = 0 WHERE key = ?", key)
+        town.change("UPDATE tillport_attempts SET state = 'unknown', busy_until = 0 WHERE key = ?", key)
         report = await town.reconcile(service)
         assert kinds(report) == [K.NOT_SETTLED]
         await service.loops[1].step()
@@ -492,7 +393,7 @@ async def test_the_command_tells_what_it_did_and_whether_all_agrees(town: Town, 
         assert "Ledger, log and Stripe's books agree." in said.out
         assert "100%" not in said.out, "progress is not the report"
         assert "movements" in said.err
-        change(town, "UPDATE tillport_attempts SET state = 'declined' WHERE key = ?", key)
+        town.change("UPDATE tillport_attempts SET state = 'declined' WHERE key = ?", key)
         assert await reconcile(town.settings, as_json=True, **options) == 1
         told = json.loads(capsys.readouterr().out)
         assert (told["complete"], told["agrees"], told["recorded"]) == (True, False, {})

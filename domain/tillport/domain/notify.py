@@ -142,7 +142,7 @@ async def relay_once(
     refused: list[str] = []
     messages = [message_of(recorded.event) for recorded in page.events]
     if messages:
-        await _publish(channel, messages, refused)
+        await publish_all(channel, messages, refused)
     if page.position > position:
         await cursors.advance(name, owner=owner, position=page.position)
     return Relayed(
@@ -153,8 +153,11 @@ async def relay_once(
     )
 
 
-async def _publish(channel: Channel, messages: list[Message], refused: list[str]) -> None:
-    """Publish a batch; what the channel will never take is set aside, so that it holds up nobody else."""
+async def publish_all(channel: Channel, messages: list[Message], refused: list[str]) -> None:
+    """Publish a batch; what the channel will never take is set aside in `refused`, so that it holds up nobody else.
+
+    Raises `ChannelUnavailable`.
+    """
     while messages:
         try:
             return await channel.publish(messages)

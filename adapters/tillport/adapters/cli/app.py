@@ -42,6 +42,21 @@ Select = Annotated[
     Parameter(name=["--select", "-s"], help="Only these, such as \"id = 'ch_…'\".", show_default=False),
 ]
 After = Annotated[int, Parameter(help="Only events after this position of the log.")]
+UpTo = Annotated[
+    int | None, Parameter(help="Only events up to this position of the log.", show_default=False)
+]
+Type = Annotated[
+    str | None,
+    Parameter(name="--type", help="Only events of this type: `charge.succeeded`.", show_default=False),
+]
+Payment = Annotated[
+    str | None,
+    Parameter(help="Only about this payment, by any of its ids: `ch_…`, `pi_…`.", show_default=False),
+]
+Since = Annotated[
+    str | None, Parameter(help="Received since then: `2h` ago, or 2026-11-20T14:00Z.", show_default=False)
+]
+Until = Annotated[str | None, Parameter(help="Received before then.", show_default=False)]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="One JSON object a line.")]
 
 
@@ -203,10 +218,44 @@ def reconcile(
     )
 
 
+@app.command
+def explain(
+    name: Annotated[str, Parameter(help="`ch_…`, `pi_…`, `re_…`, `evt_…`, or the key of an attempt.")],
+    *,
+    as_json: Annotated[bool, Parameter(name="--json", negative="", help="As one JSON object.")] = False,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Tell the story of one payment: what was asked, what Stripe answered and told, and who was told what.
+
+    Reads the database alone, beside a running service or without it. Shows no card, no token and no person.
+    """
+    from tillport.adapters.cli.explain import explain_command
+
+    return explain_command(name, as_json=as_json, database=database, config=config)
+
+
+@app.command
+def status(
+    *,
+    as_json: Annotated[bool, Parameter(name="--json", negative="", help="As one JSON object.")] = False,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Show what waits to be published, what nobody knows the outcome of, and who reads how far."""
+    from tillport.adapters.cli.status import status_command
+
+    return status_command(as_json=as_json, database=database, config=config)
+
+
 @events.command(name="list")
 def list_(
     *,
     select: Select = None,
+    type_: Type = None,
+    payment: Payment = None,
+    since: Since = None,
+    until: Until = None,
     after: After = 0,
     limit: Annotated[int, Parameter(help="At most so many.")] = 50,
     as_json: AsJson = False,
@@ -214,10 +263,11 @@ def list_(
     config: Config = None,
 ) -> int:
     """List recorded events, oldest first."""
-    from tillport.adapters.cli.events import list_events
+    from tillport.adapters.cli.events import Wanted, list_events
 
+    wanted = Wanted(select=select, type=type_, payment=payment, since=since, until=until)
     return list_events(
-        select=select, after=after, limit=limit, as_json=as_json, database=database, config=config
+        wanted=wanted, after=after, limit=limit, as_json=as_json, database=database, config=config
     )
 
 
@@ -241,6 +291,8 @@ def show(
 def tail(
     *,
     select: Select = None,
+    type_: Type = None,
+    payment: Payment = None,
     after: Annotated[
         int | None,
         Parameter(help="Begin after this position; by default with what comes.", show_default=False),
@@ -250,9 +302,67 @@ def tail(
     config: Config = None,
 ) -> int:
     """Follow the log: print events as they are recorded, until Ctrl-C."""
-    from tillport.adapters.cli.events import tail_events
+    from tillport.adapters.cli.events import Wanted, tail_events
 
-    return tail_events(select=select, after=after, as_json=as_json, database=database, config=config)
+    wanted = Wanted(select=select, type=type_, payment=payment)
+    return tail_events(wanted=wanted, after=after, as_json=as_json, database=database, config=config)
+
+
+@events.command
+def replay(
+    *,
+    after: Annotated[
+        int | None, Parameter(help="Only events after this position of the log.", show_default=False)
+    ] = None,
+    up_to: UpTo = None,
+    select: Select = None,
+    type_: Type = None,
+    payment: Payment = None,
+    since: Since = None,
+    until: Until = None,
+    messaging: Annotated[
+        str | None,
+        Parameter(help="The messaging URL; by default the setting `messaging_url`.", show_default=False),
+    ] = None,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Publish events to the courier again, for a consumer that lost them.
+
+    They come under the ids that they had: consumers that deduplicate, and a broker within its window (two minutes),
+    take only what they have not seen. The relay's place does not move.
+    """
+    from tillport.adapters.cli.events import Wanted
+    from tillport.adapters.cli.replay import replay_events
+
+    wanted = Wanted(select=select, type=type_, payment=payment, since=since, until=until)
+    return replay_events(
+        wanted=wanted, after=after, up_to=up_to, messaging=messaging, database=database, config=config
+    )
+
+
+@events.command
+def export(
+    *,
+    after: After = 0,
+    up_to: UpTo = None,
+    select: Select = None,
+    type_: Type = None,
+    payment: Payment = None,
+    since: Since = None,
+    until: Until = None,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Write events with their bodies to standard output, a JSON object a line, oldest first.
+
+    Bodies may hold personal data. A `client_secret` is left out.
+    """
+    from tillport.adapters.cli.events import Wanted
+    from tillport.adapters.cli.replay import export_events
+
+    wanted = Wanted(select=select, type=type_, payment=payment, since=since, until=until)
+    return export_events(wanted=wanted, after=after, up_to=up_to, database=database, config=config)
 
 
 @db.command

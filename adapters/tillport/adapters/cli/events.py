@@ -3,27 +3,62 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
+import attrs
+
+from tillport.adapters.cli.moments import moment, stamp
 from tillport.adapters.cli.terminal import complain, paint, say
 from tillport.adapters.compose import Secret, SettingsRefused, Stores, open_stores, read_settings, sqlite_path
 from tillport.domain.notify import follow
 from tillport.domain.selector import parse_selector
 from tillport.ports.clock import Clock
 from tillport.ports.event_log import Event, RecordedEvent
-from tillport.ports.selector import Selector
+from tillport.ports.selector import AllOf, Compare, Selector
 
 _PAGE = 500
 
 
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """Which events a command is about, as its words say; what is None narrows nothing.
+
+    `payment` is any id of a payment, `since` and `until` are as `moment` reads them and speak of when we received.
+    """
+
+    select: str | None = None
+    type: str | None = None
+    payment: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+    @property
+    def everything(self) -> bool:
+        return self == Wanted()
+
+    def selector(self, *, now: float) -> Selector | None:
+        """Return the selector that all of it amounts to. Raises `InvalidSelector` and `SettingsRefused`."""
+        parts: list[Selector] = []
+        if self.select is not None:
+            parts.append(parse_selector(self.select))
+        if self.payment is not None:
+            parts.append(Compare("id", "=", self.payment))
+        if self.type is not None:
+            parts.append(Compare("type", "=", self.type))
+        if self.since is not None:
+            parts.append(Compare("received_at", ">=", moment(self.since, now=now)))
+        if self.until is not None:
+            parts.append(Compare("received_at", "<", moment(self.until, now=now)))
+        return AllOf(tuple(parts)) if parts else None
+
+
 def list_events(
-    *, select: str | None, after: int, limit: int, as_json: bool, database: str | None, config: Path | None
+    *, wanted: Wanted, after: int, limit: int, as_json: bool, database: str | None, config: Path | None
 ) -> int:
     """Print up to `limit` events after a position."""
-    where = _selector(select)
 
-    async def work(stores: Stores, _clock: Clock) -> int:
+    async def work(stores: Stores, clock: Clock) -> int:
+        where = wanted.selector(now=clock.now())
         position, left = after, limit
         while left > 0:
             page = await stores.log.read(after=position, where=where, limit=min(left, _PAGE))
@@ -37,7 +72,7 @@ def list_events(
             position = page.position
         return 0
 
-    return _with_stores(work, database, config)
+    return with_stores(work, database, config)
 
 
 def show_event(event_id: str, *, raw: bool, database: str | None, config: Path | None) -> int:
@@ -51,22 +86,22 @@ def show_event(event_id: str, *, raw: bool, database: str | None, config: Path |
         if raw:
             say(found.event.body.decode())
             return 0
-        for name, value in _columns(found).items():
+        for name, value in columns(found).items():
             say(f"{paint(f'{name:15}', 'dim')} {value}")
         say()
         say(json.dumps(json.loads(found.event.body), indent=2, ensure_ascii=False))
         return 0
 
-    return _with_stores(work, database, config)
+    return with_stores(work, database, config)
 
 
 def tail_events(
-    *, select: str | None, after: int | None, as_json: bool, database: str | None, config: Path | None
+    *, wanted: Wanted, after: int | None, as_json: bool, database: str | None, config: Path | None
 ) -> int:
     """Print events as they are recorded, until interrupted."""
-    where = _selector(select)
 
     async def work(stores: Stores, clock: Clock) -> int:
+        where = wanted.selector(now=clock.now())
         start = await stores.log.head() if after is None else after
         async for heard in follow(
             stores.log, stores.doorbell, clock, where=where, after=start, look_seconds=0.25
@@ -75,10 +110,10 @@ def tail_events(
                 say(_line(heard, as_json=as_json))
         return 0
 
-    return _with_stores(work, database, config)
+    return with_stores(work, database, config)
 
 
-def _with_stores(
+def with_stores(
     work: Callable[[Stores, Clock], Awaitable[int]], database: str | None, config: Path | None
 ) -> int:
     url = existing_database(database, config)
@@ -104,18 +139,14 @@ def existing_database(database: str | None, config: Path | None) -> Secret:
     return url
 
 
-def _selector(text: str | None) -> Selector | None:
-    return None if text is None else parse_selector(text)
-
-
 def _line(recorded: RecordedEvent, *, as_json: bool) -> str:
     if as_json:
-        return json.dumps(_columns(recorded))
+        return json.dumps(columns(recorded))
     event = recorded.event
-    return f"{recorded.position:>6}  {_time(event.received_at)}  {event.type:32}  {event.transaction_id:30}  {event.id}"
+    return f"{recorded.position:>6}  {stamp(event.received_at)}  {event.type:32}  {event.transaction_id:30}  {event.id}"
 
 
-def _columns(recorded: RecordedEvent) -> dict[str, object]:
+def columns(recorded: RecordedEvent) -> dict[str, object]:
     event: Event = recorded.event
     return {
         "position": recorded.position,
@@ -124,14 +155,10 @@ def _columns(recorded: RecordedEvent) -> dict[str, object]:
         "type": event.type,
         "payment_key": event.payment_key,
         "aliases": " ".join(event.aliases),
-        "created": _time(event.created),
-        "received_at": _time(event.received_at),
+        "created": stamp(event.created),
+        "received_at": stamp(event.received_at),
         "livemode": event.livemode,
         "api_version": event.api_version,
         "account": event.account,
         "request_key": event.request_key,
     }
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

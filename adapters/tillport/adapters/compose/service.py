@@ -56,6 +56,7 @@ class Service:
 
     def app(self) -> "Litestar":
         """Make the HTTP application of this service. Needs `tillport[litestar]`."""
+        from tillport.adapters.compose.metrics import metrics_of
         from tillport.adapters.litestar import HttpSettings, create_app
 
         settings = self.settings
@@ -67,6 +68,7 @@ class Service:
                 app_id=settings.app_id,
                 default_app_key=settings.app_keys[0].reveal() if settings.app_keys else None,
             ),
+            route_handlers=[metrics_of(self)],
         )
 
 

@@ -14,15 +14,13 @@ import attrs
 
 from tillport.adapters.runtime.loop import Rest
 from tillport.domain.notify import Relayed, relay_once
+from tillport.domain.status import RELAY
 from tillport.ports.channel import Channel
 from tillport.ports.clock import Clock
 from tillport.ports.cursors import Cursors, LeaseLost
 from tillport.ports.event_log import EventLog
 
 logger = logging.getLogger("tillport.relay")
-
-RELAY = "relay"
-"""The name of the cursor that the relay moves."""
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -1,0 +1,91 @@
+"""`tillport events replay` and `export`: hand out again what the log holds."""
+
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+
+from tillport.adapters.cli.events import Wanted, columns, with_stores
+from tillport.adapters.cli.terminal import complain, say
+from tillport.adapters.compose import Secret, SettingsRefused, Stores, read_settings
+from tillport.adapters.compose.courier import open_courier
+from tillport.domain.notify import without_client_secret
+from tillport.domain.replay import replay_once
+from tillport.ports.clock import Clock
+from tillport.ports.event_log import RecordedEvent
+
+_PAGE = 500
+
+
+def replay_events(
+    *,
+    wanted: Wanted,
+    after: int | None,
+    up_to: int | None,
+    messaging: str | None,
+    database: str | None,
+    config: Path | None,
+) -> int:
+    """Publish a stretch of the log again; 1 if the courier will never take some of it."""
+    if wanted.everything and after is None and up_to is None:
+        raise SettingsRefused(
+            "That would publish the whole log again.",
+            remedy="Say what: --after, --up-to, --payment, --type, --since, --until or --select; --after 0 is everything.",
+        )
+    url = Secret(messaging) if messaging else read_settings(file=config).messaging_url
+
+    async def work(stores: Stores, clock: Clock) -> int:
+        where = wanted.selector(now=clock.now())
+        head = await stores.log.head()
+        position, last = after or 0, head if up_to is None else min(up_to, head)
+        published, refused = 0, 0
+        async with open_courier(url) as channel:
+            while position < last:
+                done = await replay_once(stores.log, channel, after=position, up_to=last, where=where)
+                position = done.position
+                published += done.published
+                refused += len(done.refused)
+                for event_id in done.refused:
+                    complain(f"The courier will never take {event_id}.")
+                if not done.more:
+                    break
+        say(f"Published {published} events again, up to position {last}.")
+        return 1 if refused else 0
+
+    return with_stores(work, database, config)
+
+
+def export_events(
+    *, wanted: Wanted, after: int, up_to: int | None, database: str | None, config: Path | None
+) -> int:
+    """Write events with their bodies, a JSON object a line."""
+
+    async def work(stores: Stores, clock: Clock) -> int:
+        where = wanted.selector(now=clock.now())
+        position, count = after, 0
+        last = await stores.log.head() if up_to is None else up_to
+        while position < last:
+            page = await stores.log.read(after=position, where=where, limit=_PAGE)
+            if page.reset:
+                complain("Older events are gone: the log is kept for a limited time.")
+            found = [recorded for recorded in page.events if recorded.position <= last]
+            sys.stdout.write("".join(f"{exported(recorded)}\n" for recorded in found))
+            count += len(found)
+            position = page.position
+            if len(page.events) < _PAGE:
+                break
+        sys.stdout.flush()
+        sys.stderr.write(f"{count} events, up to position {last}\n")
+        return 0
+
+    return with_stores(work, database, config)
+
+
+def exported(recorded: RecordedEvent) -> str:
+    """Return an event as one line of JSON: its columns and its body, in which no number is written anew."""
+    event = recorded.event
+    row = {**columns(recorded), "aliases": list(event.aliases), "created": event.created}
+    row["received_at"] = event.received_at
+    body = msgspec.json.format(without_client_secret(event.body), indent=-1).decode()
+    return f'{json.dumps(row)[:-1]}, "body": {body}}}'

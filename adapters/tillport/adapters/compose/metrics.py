@@ -1,0 +1,55 @@
+"""What a service tells of itself, for `GET /metrics`."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tillport.domain.status import Status, take_status
+
+if TYPE_CHECKING:
+    from litestar.handlers import HTTPRouteHandler
+
+    from tillport.adapters.compose.service import Service
+    from tillport.adapters.litestar.metrics import Metric
+
+
+def metrics_of(service: "Service") -> "HTTPRouteHandler":
+    """Return the handler of `GET /metrics` for a service. Needs `tillport[litestar]`."""
+    from tillport.adapters.litestar.metrics import metrics_handler
+
+    async def status() -> Status:
+        stores = service.stores
+        return await take_status(stores.log, stores.cursors, stores.attempts, now=service.clock.now())
+
+    return metrics_handler(service.keys, status, lambda: process_metrics(service))
+
+
+def process_metrics(service: "Service") -> "Iterator[Metric]":
+    """Yield what this process knows by itself, with no look at the database."""
+    from tillport.adapters.litestar.metrics import Metric
+
+    waiting = getattr(service.till.log, "waiting", 0)
+    yield Metric("tillport_ingest_waiting_events", "Events that wait for a commit to begin.", waiting)
+    yield Metric(
+        "tillport_relay_active",
+        "Whether this process is the one that publishes.",
+        service.relay.position is not None,
+    )
+    yield Metric(
+        "tillport_relay_published_total", "Events that this process published.", service.relay.published
+    )
+    yield Metric(
+        "tillport_resolver_settled_total",
+        "Unknown charges that this process settled.",
+        service.resolver.settled,
+    )
+    names = {loop: {"loop": loop.work.name} for loop in service.loops}
+    for loop in service.loops:
+        failures = loop.state.failures_in_a_row
+        yield Metric("tillport_loop_failures", "Failures in a row of a loop.", failures, names[loop])
+    for loop in service.loops:
+        yield Metric(
+            "tillport_loop_last_good_timestamp_seconds",
+            "When a loop last did a step that worked; 0 for never.",
+            loop.state.last_good_at or 0,
+            names[loop],
+        )

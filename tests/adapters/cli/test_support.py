@@ -1,0 +1,119 @@
+"""`tillport explain`, `status`, and what `events` does beside listing: as a person runs them."""
+
+import asyncio
+import json
+
+import pytest
+
+from tillport.adapters.compose import Secret, open_stores, system_clock
+from tillport.adapters.conformance.samples import NOON, attempt
+from tillport.ports.ledger import AttemptState, Outcome
+
+
+@pytest.fixture
+def paid(database: str) -> str:
+    """The log of three events, and the attempt behind the first."""
+
+    async def fill() -> None:
+        async with open_stores(Secret(database), system_clock()) as stores:
+            outcome = Outcome(state=AttemptState.SUCCEEDED, charge_id="ch_1", payment_intent_id="pi_1")
+            await stores.ledger.open(attempt(1, outcome=outcome, busy_until=0.0))
+            await stores.ledger.open(attempt(2, outcome=Outcome(state=AttemptState.UNKNOWN)))
+
+    asyncio.run(fill())
+    return database
+
+
+def test_a_payment_is_explained_to_people(run, paid: str) -> None:
+    done = run("explain", "pi_1", "--database", paid)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Charged 12.50 USD as ch_1.\n")
+    for said in ("server_1 asked for 12.50 USD", "charge.succeeded came", "evt_2", "not published yet"):
+        assert said in done.stdout, said
+    assert "tok_1" not in done.stdout
+
+
+def test_a_payment_is_explained_to_programs(run, paid: str) -> None:
+    told = json.loads(run("explain", "key_1", "--json", "--database", paid).stdout)
+    assert told["asked"] == "key_1"
+    assert {"ch_1", "pi_1", "key_1"} <= set(told["names"])
+    steps = [one["step"] for one in told["story"]]
+    assert steps == ["attempt", "outcome", "event", "event"]
+
+
+def test_what_nobody_knows_is_told(run, paid: str) -> None:
+    done = run("explain", "ch_9", "--database", paid)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "tillport reconcile" in done.stderr
+
+
+def test_the_status_says_what_waits(run, paid: str) -> None:
+    done = run("status", "--database", paid)
+    assert done.returncode == 0, done.stderr
+    assert "has never run" in done.stdout
+    assert "unpublished        3, the oldest since" in done.stdout
+    assert "unknown charges    1, the oldest since" in done.stdout
+    told = json.loads(run("status", "--json", "--database", paid).stdout)
+    assert (told["head"], told["unpublished"], told["unknown_charges"], told["dead_letters"]) == (3, 3, 1, 0)
+
+
+def test_lists_narrow_by_type_payment_and_time(run, database: str) -> None:
+    def listed(*options: str) -> list[str]:
+        done = run("events", "list", "--json", "--database", database, *options)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line)["event_id"] for line in done.stdout.splitlines()]
+
+    assert listed("--type", "charge.refunded") == ["evt_2"]
+    assert listed("--payment", "ch_1") == ["evt_1", "evt_2"]
+    assert listed("--payment", "ch_1", "--type", "charge.succeeded") == ["evt_1"]
+    assert listed("--since", str(int(NOON) + 2)) == ["evt_2", "evt_3"]
+    assert listed("--until", str(int(NOON) + 2)) == ["evt_1"]
+    assert listed("--since", "1h") == []
+
+
+def test_an_export_is_an_object_a_line_with_the_body_as_it_was(run, database: str) -> None:
+    done = run("events", "export", "--database", database)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["event_id"] for row in rows] == ["evt_1", "evt_2", "evt_3"]
+    assert rows[1]["body"]["id"] == "evt_2"
+    assert rows[1]["aliases"] == ["ch_1"]
+    assert rows[0]["received_at"] == NOON + 1 + 0.123456
+    assert "3 events" in done.stderr
+    some = run("events", "export", "--after", "1", "--up-to", "2", "--database", database)
+    assert [json.loads(line)["event_id"] for line in some.stdout.splitlines()] == ["evt_2"]
+
+
+def test_an_export_changes_no_number_and_hides_client_secrets() -> None:
+    from tillport.adapters.cli.replay import exported
+    from tillport.adapters.conformance.samples import event
+    from tillport.ports.event_log import RecordedEvent
+
+    body = b'{\n  "id": "evt_1",\n  "rate": 1.50,\n  "big": 12345678901234567890123\n}'
+    line = exported(RecordedEvent(1, event(1, body=body)))
+    assert "\n" not in line
+    assert '"rate":1.50' in line.replace(" ", "")
+    assert "12345678901234567890123" in line
+    secret = exported(RecordedEvent(1, event(1, body=b'{"client_secret":"pi_1_secret_2"}')))
+    assert "pi_1_secret_2" not in secret
+
+
+def test_the_whole_log_is_not_replayed_by_a_slip(run, database: str) -> None:
+    done = run("events", "replay", "--database", database)
+    assert done.returncode == 2
+    assert "--after" in done.stderr
+
+
+def test_a_courier_in_another_process_is_not_replayed_to(run, database: str) -> None:
+    done = run("events", "replay", "--after", "0", "--database", database)
+    assert done.returncode == 2
+    assert "TILLPORT_MESSAGING_URL" in done.stderr
+
+
+def test_events_are_replayed_to_nats(run, database: str, tmp_path) -> None:
+    from tillport.adapters.nats.testing import NatsServer
+
+    with NatsServer(tmp_path) as server:
+        done = run("events", "replay", "--after", "1", "--messaging", server.url, "--database", database)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "Published 2 events again, up to position 3.\n"
