@@ -1,4 +1,4 @@
-"""Which amounts Stripe takes in which currency (STRIPE_FACTS 6; docs.stripe.com/currencies)."""
+"""Which amounts Stripe takes in which currency (docs.stripe.com/currencies)."""
 
 from typing import Any
 

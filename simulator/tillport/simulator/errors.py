@@ -1,4 +1,4 @@
-"""Stripe's error envelope as an exception, and the errors that many routes share (STRIPE_FACTS 2)."""
+"""Stripe's error envelope as an exception, and the errors that many routes share (docs.stripe.com/api/errors)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -51,7 +51,7 @@ def doc_url(code: str) -> str:
 
 
 def missing_object(kind: str, object_id: str, param: str, *, status: int = 404) -> ApiError:
-    # A body's unknown id answers 400 and a path's 404; the status in a body is second-hand (STRIPE_FACTS 2.4).
+    # A body's unknown id answers 400 and a path's 404; the status in a body is second-hand.
     return ApiError(status, f"No such {kind}: '{object_id}'", code="resource_missing", param=param)
 
 

@@ -2,7 +2,7 @@
 
 A payment's objects share a stem (`3`, five time-like characters, the account's tail of ten), then differ in a
 digit and seven random characters; unrelated objects have a stem of their own that starts with `1`
-(STRIPE_FACTS 1.11, from captures). The five characters come from a counter, so no two stems ever meet,
+(from captures of real traffic). The five characters come from a counter, so no two stems ever meet,
 however many ids a frozen clock hands out in one second.
 """
 

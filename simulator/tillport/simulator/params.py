@@ -140,7 +140,7 @@ def array_of(parser: Parser, limit: int = 100) -> Parser:
 
 
 def metadata(value: Any, name: str) -> Any:
-    """Read metadata: up to 50 keys of 40 characters, values of 500 (STRIPE_FACTS 1.6); `""` clears."""
+    """Read metadata: up to 50 keys of 40 characters, values of 500 (docs.stripe.com/api/metadata); `""` clears."""
     if value == UNSET:
         return UNSET
     if not isinstance(value, Mapping):

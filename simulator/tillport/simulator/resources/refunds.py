@@ -1,4 +1,4 @@
-"""Refunds of captured charges, whole or in part (STRIPE_FACTS 5.3).
+"""Refunds of captured charges, whole or in part.
 
 A plain card's refund succeeds at once; a moment later the bank's reference arrives (`refund.updated`). The two test
 cards that say so are refunded pending first, or fail after they succeeded: then the charge's amount goes back up.
