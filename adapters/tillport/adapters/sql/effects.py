@@ -28,7 +28,7 @@ from tillport.adapters.sql.effects_statements import (
     effect_of,
     enlist_values,
     ids_of,
-    list_values,
+    list_statement,
     postpone_values,
     standing_of,
     unavailable,
@@ -168,8 +168,9 @@ class AsyncEffectQueue(Generic[Tx]):
         limit: int = 100,
     ) -> Sequence[Effect]:
         """See `EffectQueue.list`."""
-        rows = await self._rows("list_", list_values(states, handler, event_id, payment_key, limit))
-        return [effect_of(row) for row in rows]
+        statement, values = list_statement(states, handler, event_id, payment_key, limit)
+        async with self._statement() as connection:
+            return [effect_of(row) for row in await connection.execute(text(statement), values)]
 
     async def retry(self, handler: str, event_id: str, *, now: float) -> bool:
         """See `EffectQueue.retry`."""

@@ -26,7 +26,7 @@ from tillport.adapters.sql.effects_statements import (
     effect_of,
     enlist_values,
     ids_of,
-    list_values,
+    list_statement,
     postpone_values,
     standing_of,
     unavailable,
@@ -174,8 +174,8 @@ class SyncEffectQueue(Generic[Tx]):
         limit: int = 100,
     ) -> Sequence[Effect]:
         """See `EffectQueue.list`."""
-        values = list_values(states, handler, event_id, payment_key, limit)
-        rows = await self._do(lambda work, sql: work.execute(sql.list_, values))
+        statement, values = list_statement(states, handler, event_id, payment_key, limit)
+        rows = await self._do(lambda work, _: work.execute(statement, values))
         return [effect_of(row) for row in rows]
 
     async def retry(self, handler: str, event_id: str, *, now: float) -> bool:

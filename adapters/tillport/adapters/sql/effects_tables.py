@@ -16,8 +16,8 @@ from tillport.adapters.sql.schema import metadata
 effects: Final = Table(
     "tillport_effects",
     metadata,
-    Column("handler", Text, primary_key=True),
     Column("event_id", Text, primary_key=True),
+    Column("handler", Text, primary_key=True),
     Column("position", BigInteger, nullable=False, comment="where the event stands in the log"),
     Column("payment_key", Text, nullable=False),
     Column("in_order", Boolean, nullable=False),

@@ -88,8 +88,8 @@ _SQLITE = (
     """,
     """
     CREATE TABLE tillport_effects (
-        handler TEXT NOT NULL,
         event_id TEXT NOT NULL,
+        handler TEXT NOT NULL,
         position BIGINT NOT NULL,
         payment_key TEXT NOT NULL,
         in_order BOOLEAN NOT NULL,
@@ -98,7 +98,7 @@ _SQLITE = (
         claims INTEGER NOT NULL,
         due_at DOUBLE NOT NULL,
         error TEXT,
-        PRIMARY KEY (handler, event_id)
+        PRIMARY KEY (event_id, handler)
     )
      WITHOUT ROWID
     """,
@@ -214,8 +214,8 @@ _POSTGRESQL = (
     "COMMENT ON TABLE tillport_effect_handlers IS 'how far in the log each handler''s effects have been enlisted'",
     """
     CREATE TABLE tillport_effects (
-        handler TEXT NOT NULL,
         event_id TEXT NOT NULL,
+        handler TEXT NOT NULL,
         position BIGINT NOT NULL,
         payment_key TEXT NOT NULL,
         in_order BOOLEAN NOT NULL,
@@ -224,7 +224,7 @@ _POSTGRESQL = (
         claims INTEGER NOT NULL,
         due_at DOUBLE PRECISION NOT NULL,
         error TEXT,
-        PRIMARY KEY (handler, event_id)
+        PRIMARY KEY (event_id, handler)
     )
     """,
     "COMMENT ON COLUMN tillport_effects.position IS 'where the event stands in the log'",
