@@ -123,6 +123,22 @@ def test_a_customers_default_card_pays_an_intent_that_names_none(sim: Simulator)
     assert (intent.status, intent.payment_method) == ("succeeded", customer.default_source)
 
 
+def test_a_customers_cards_are_listed_with_the_payment_methods(sim: Simulator) -> None:
+    customer = sim.customers.create(source="tok_visa")
+    sim.advance(1)
+    method = sim.payment_methods.attach("pm_card_mastercard", customer=customer.id)
+    sim.advance(1)
+    card = sim.customers.create_source(customer.id, source="tok_amex")
+    expected = [card.id, method.id, customer.default_source]
+    assert [m.id for m in sim.payment_methods.list(customer=customer.id).data] == expected
+    page = sim.payment_methods.list(customer=customer.id, limit=1, starting_after=card.id)
+    assert ([m.id for m in page.data], page.has_more) == ([method.id], True)
+    back = sim.customers.payment_methods_of(customer.id, limit=1, ending_before=expected[-1])
+    assert ([m.id for m in back.data], back.has_more) == ([method.id], True)
+    with pytest.raises(ApiError, match="No such payment_method"):
+        sim.payment_methods.list(customer=customer.id, starting_after="pm_nothing")
+
+
 def test_manual_confirmation_waits_for_the_server_after_the_challenge(sim: Simulator) -> None:
     intent = sim.payment_intents.create(
         **PAY, confirmation_method="manual", payment_method="pm_card_threeDSecure2Required"

@@ -7,6 +7,7 @@ import msgspec
 
 from tillport.simulator import params as p
 from tillport.simulator.account import Origin
+from tillport.simulator.errors import missing_object
 from tillport.simulator.params import Spec
 
 NOTHING = Spec()
@@ -42,6 +43,27 @@ class List(msgspec.Struct, kw_only=True):
     data: list[Any]
     has_more: bool
     url: str
+
+
+def sliced(rows: list[Any], params: dict[str, Any], kind: str, url: str) -> List:
+    """Return one page of a short list that is in hand, newest first."""
+    low, high = params.get("created", (0, 1 << 62))
+    found = [row for row in rows if low <= row.created <= high]
+    limit = params.get("limit", 10)
+    places = {row.id: at for at, row in enumerate(found)}
+    first, last = 0, len(found)
+    for name in ("starting_after", "ending_before"):
+        if (cursor := params.get(name)) is None:
+            continue
+        if cursor not in places:
+            raise missing_object(kind, cursor[:255], name)
+        if name == "starting_after":
+            first = places[cursor] + 1
+        else:
+            last = places[cursor]
+    part = found[first:last]
+    back = "ending_before" in params
+    return List(data=part[-limit:] if back else part[:limit], has_more=len(part) > limit, url=url)
 
 
 class Deleted(msgspec.Struct, frozen=True):

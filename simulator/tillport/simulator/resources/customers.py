@@ -181,15 +181,16 @@ def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
 
 def payment_methods_of(account: Account, call: Call, params: dict[str, Any], customer_id: str) -> List:
     account.customers.get(customer_id, "customer")
-    page = account.payment_methods.page(params, where={"customer": customer_id})
-    return List(data=page.data, has_more=page.has_more, url=f"/v1/customers/{customer_id}/payment_methods")
+    return payment_methods.saved_to(
+        account, customer_id, params, f"/v1/customers/{customer_id}/payment_methods"
+    )
 
 
 def payment_method_of(
     account: Account, call: Call, params: dict[str, Any], customer_id: str, method_id: str
 ) -> Any:
     account.customers.get(customer_id, "customer")
-    method = account.payment_methods.get(method_id, "payment_method")
+    method = payment_methods.get(account, method_id)
     if method.customer != customer_id:
         raise missing_object("PaymentMethod", method_id, "payment_method")
     return method

@@ -20,6 +20,7 @@ from tillport.simulator.resources.common import (
     address_of,
     billing_details,
     difference,
+    sliced,
 )
 
 
@@ -308,13 +309,28 @@ def update(account: Account, call: Call, params: dict[str, Any], method_id: str)
 
 def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
     wanted = params.get("allow_redisplay")
+    customer = params.get("customer")
+    if customer is not None:
+        return saved_to(account, customer, params, "/v1/payment_methods")
     page = account.payment_methods.page(
         params,
-        where={"customer": params.get("customer")},
         # Stripe lists the methods saved to a customer; loose ones are not to be had back.
         accept=lambda m: m.customer is not None and (wanted is None or m.allow_redisplay == wanted),
     )
     return List(data=page.data, has_more=page.has_more, url="/v1/payment_methods")
+
+
+def saved_to(account: Account, customer: str, params: dict[str, Any], url: str) -> List:
+    """List what a customer can pay with, newest first: the payment methods, and the cards of `/sources`."""
+    wanted = params.get("allow_redisplay")
+    everything = {"limit": 1 << 30}
+    where = {"customer": customer}
+    rows = account.payment_methods.page(everything, where=where).data
+    cards = account.cards.page(everything, where=where).data
+    if cards:
+        rows = [*rows, *(of_card(account, card) for card in cards)]
+        rows.sort(key=lambda row: row.created, reverse=True)
+    return sliced([m for m in rows if wanted in (None, m.allow_redisplay)], params, "payment_method", url)
 
 
 ATTACH = Spec({"customer": p.string}, required=("customer",), unmodelled=frozenset({"customer_account"}))

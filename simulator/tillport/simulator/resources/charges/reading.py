@@ -8,7 +8,7 @@ from tillport.simulator import params as p
 from tillport.simulator.account import Account
 from tillport.simulator.params import Spec
 from tillport.simulator.resources.charges.charge import Charge
-from tillport.simulator.resources.common import SHIPPING, Call, List, difference, shipping_of
+from tillport.simulator.resources.common import SHIPPING, Call, List, difference, shipping_of, sliced
 
 
 def retrieve(account: Account, call: Call, params: dict[str, Any], charge_id: str) -> Charge:
@@ -69,18 +69,7 @@ def _of_intent(account: Account, params: dict[str, Any], intent_id: str) -> List
         *([intent.latest_charge] if intent.latest_charge else []),
     ]
     ids.reverse()
-    low, high = params.get("created", (0, 1 << 62))
-    found = [ch for ch in (account.charges.get(i) for i in ids) if low <= ch.created <= high]
-    shown_ids = [ch.id for ch in found]
-    if (after := params.get("starting_after")) is not None:
-        account.charges.get(after, "starting_after")
-        found = found[shown_ids.index(after) + 1 :] if after in shown_ids else []
-    if (before := params.get("ending_before")) is not None:
-        account.charges.get(before, "ending_before")
-        found = found[: shown_ids.index(before)] if before in shown_ids else []
-    limit = params.get("limit", 10)
-    data = found[-limit:] if before else found[:limit]
-    return List(data=data, has_more=len(found) > limit, url="/v1/charges")
+    return sliced([account.charges.get(i) for i in ids], params, "charge", "/v1/charges")
 
 
 LIST = p.list_spec(customer=p.string, payment_intent=p.string, transfer_group=p.string)
