@@ -71,6 +71,8 @@ class SqliteStore:
     busy_timeout_seconds: float = attrs.field(default=BUSY_TIMEOUT_SECONDS, kw_only=True)
     creates: bool = attrs.field(default=True, kw_only=True)
     """Whether a file without tables gets them. A host whose own migrations hold the tables says no."""
+    blocking: bool = attrs.field(default=False, kw_only=True)
+    """Whether a caller's thread waits, and no event loop: for `tillport.domain.run` in Flask, Django or a script."""
     _reader_count: int = attrs.field(default=2, kw_only=True)
     _writing: ThreadPoolExecutor = attrs.field(init=False)
     _reading: ThreadPoolExecutor = attrs.field(init=False)
@@ -94,18 +96,25 @@ class SqliteStore:
         job = _Job(work)
         self._jobs.append(job)
         self._writing.submit(self._write_waiting)
-        answer: T = await asyncio.wrap_future(job.answer)
-        return answer
+        return await self._answer(job.answer)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on one snapshot of the file. Raises `StoreUnavailable`."""
         self._check_open()
-        return await asyncio.wrap_future(self._reading.submit(self._read, work))
+        return await self._answer(self._reading.submit(self._read, work))
 
     async def aclose(self) -> None:
         """Finish what was begun, then close every connection."""
         self._closed = True
-        await asyncio.to_thread(self._close)
+        if self.blocking:
+            self._close()
+        else:
+            await asyncio.to_thread(self._close)
+
+    async def _answer(self, future: "Future[T]") -> T:
+        if self.blocking:
+            return future.result()
+        return await asyncio.wrap_future(future, loop=asyncio.get_running_loop())
 
     def _check_open(self) -> None:
         if self._closed:
