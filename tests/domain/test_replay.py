@@ -5,9 +5,11 @@ import pytest
 from tillport.adapters.conformance.samples import event
 from tillport.adapters.memory.channel import MemoryChannel
 from tillport.adapters.memory.clock import ManualClock
+from tillport.adapters.memory.effects import MemoryEffectQueue
 from tillport.adapters.memory.event_log import MemoryEventLog
-from tillport.domain.replay import replay_once
+from tillport.domain.replay import UnknownHandler, reenlist_once, replay_once
 from tillport.ports.channel import ChannelUnavailable, MessageRefused
+from tillport.ports.effects import Effect, EffectState
 from tillport.ports.selector import Compare
 
 
@@ -59,3 +61,74 @@ async def test_a_courier_out_of_reach_is_told_and_the_step_may_be_done_again(log
         await replay_once(log, channel, after=0, up_to=3)
     channel.available = True
     assert (await replay_once(log, channel, after=0, up_to=3)).published == 3
+
+
+# To one handler --------------------------------------------------------------------------------------------------------
+
+
+async def to_handler(log, queue, **options) -> int:
+    options = {"handler": "ship", "in_order": False, "after": 0, "up_to": 100} | options
+    offered, more = 0, True
+    while more:
+        done = await reenlist_once(log, queue, **options)
+        offered += done.offered
+        options["after"], more = done.position, done.more
+    return offered
+
+
+@pytest.fixture
+async def queue() -> MemoryEffectQueue:
+    """A queue whose handler began at position 6 and has event 6 behind it, dead."""
+    queue = MemoryEffectQueue()
+    await queue.begin("ship", position=5)
+    buried = Effect(handler="ship", event_id="evt_6", position=6, payment_key="pi_6")
+    await queue.enlist("ship", [buried], after=5, position=6)
+    await queue.postpone(buried, error="no", due_at=None)
+    return queue
+
+
+async def in_state(queue, *states: EffectState) -> list[str]:
+    return [one.event_id for one in await queue.list(states=states)]
+
+
+async def test_a_handler_gets_what_came_before_it_began(log, queue) -> None:
+    assert await to_handler(log, queue, batch_size=2) == 6
+    assert await in_state(queue, EffectState.DUE) == [f"evt_{number}" for number in range(1, 6)]
+    assert [one.position for one in await queue.standings()] == [6], "what follows comes by itself"
+
+
+async def test_what_it_has_had_it_does_not_get_again(log, queue) -> None:
+    await to_handler(log, queue)
+    before = await queue.list(states=tuple(EffectState))
+    await to_handler(log, queue)
+    assert await queue.list(states=tuple(EffectState)) == before
+    assert await in_state(queue, EffectState.DEAD) == ["evt_6"]
+
+
+async def test_a_handler_gets_only_what_was_selected(log, queue) -> None:
+    assert await to_handler(log, queue, where=Compare("id", "=", "ch_2")) == 1
+    assert await to_handler(log, queue, after=3, up_to=4, in_order=True) == 1
+    found = {one.event_id: one.in_order for one in await queue.list(states=(EffectState.DUE,))}
+    assert found == {"evt_2": False, "evt_4": True}
+
+
+async def test_a_handler_that_never_began_is_told(log, queue) -> None:
+    with pytest.raises(UnknownHandler, match="mail"):
+        await to_handler(log, queue, handler="mail")
+
+
+async def test_a_place_that_moves_meanwhile_loses_nothing(log) -> None:
+    class Busy(MemoryEffectQueue):
+        moves = 3
+
+        async def enlist(self, handler, effects, *, after, position):
+            if self.moves and effects:
+                self.moves -= 1
+                await super().enlist(handler, [], after=after, position=after + 1)
+            return await super().enlist(handler, effects, after=after, position=position)
+
+    queue = Busy()
+    await queue.begin("ship", position=5)
+    assert await to_handler(log, queue) == 8
+    assert [one.position for one in await queue.standings()] == [8]
+    assert len(await in_state(queue, EffectState.DUE)) == 8

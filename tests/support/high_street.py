@@ -56,7 +56,8 @@ class Town:
         return SimulatorHTTPClient(self.simulator)
 
     @asynccontextmanager
-    async def till(self) -> AsyncIterator[Service]:
+    async def till(self, **parts: Any) -> AsyncIterator[Service]:
+        """Open a till. Stores with loops of their own are handed in: waiting would move this town's clock."""
         async with open_service(
             self.settings,
             clock=self.clock,
@@ -64,6 +65,7 @@ class Town:
             nonces=self.nonces.__next__,
             stripe_http_client=self.client,
             run_loops=False,
+            **parts,
         ) as service:
             yield service
 

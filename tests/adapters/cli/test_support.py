@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import sqlite3
 
 import pytest
 
 from tillport.adapters.compose import Secret, open_stores, system_clock
 from tillport.adapters.conformance.samples import NOON, attempt
+from tillport.adapters.sql.effects_stacks import DbapiEffectQueue
+from tillport.ports.effects import Effect
 from tillport.ports.ledger import AttemptState, Outcome
 
 
@@ -55,6 +58,65 @@ def test_the_status_says_what_waits(run, paid: str) -> None:
     assert "unknown charges    1, the oldest since" in done.stdout
     told = json.loads(run("status", "--json", "--database", paid).stdout)
     assert (told["head"], told["unpublished"], told["unknown_charges"], told["dead_letters"]) == (3, 3, 1, 0)
+
+
+@pytest.fixture
+def worked(paid: str) -> str:
+    """The same, with a handler that gave up on the second event and began after the first."""
+
+    async def fill() -> None:
+        path = paid.removeprefix("sqlite:///")
+        queue = DbapiEffectQueue(lambda: sqlite3.connect(path), threads=1)
+        await queue.create_tables()
+        await queue.begin("ship", position=1)
+        dead = Effect(handler="ship", event_id="evt_2", position=2, payment_key="pi_2")
+        await queue.enlist("ship", [dead], after=1, position=3)
+        await queue.postpone(dead, error="ValueError: no such parcel", due_at=None)
+        await queue.aclose()
+
+    asyncio.run(fill())
+    return paid
+
+
+def test_effects_are_told_of_where_there_are_any(run, worked: str) -> None:
+    told = run("explain", "ch_1", "--database", worked)
+    assert "effect 'ship': gave up after 1 failures" in told.stdout
+    assert "no such parcel" in told.stdout
+    status = run("status", "--database", worked)
+    assert "at position 3, 0 due, 1 dead" in status.stdout
+    assert json.loads(run("status", "--json", "--database", worked).stdout)["dead_letters"] == 1
+
+
+def test_effects_may_be_in_a_database_of_their_own(run, database: str, worked: str, tmp_path) -> None:
+    import shutil
+
+    shutil.copy(worked.removeprefix("sqlite:///"), tmp_path / "effects.sqlite3")
+    apart = f"sqlite:///{tmp_path / 'effects.sqlite3'}"
+    told = json.loads(run("status", "--json", "--database", database, "--effects-database", apart).stdout)
+    assert told["dead_letters"] == 1
+    missing = run("status", "--database", database, "--effects-database", "sqlite:///none.sqlite3")
+    assert missing.returncode == 2
+
+
+def test_a_handler_is_given_what_it_never_had(run, worked: str) -> None:
+    done = run("events", "replay", "--handler", "ship", "--after", "0", "--database", worked)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "Offered 3 events to 'ship'; it takes those that it never had.\n"
+    assert "at position 3, 2 due, 1 dead" in run("status", "--database", worked).stdout
+    unknown = run("events", "replay", "--handler", "mail", "--after", "0", "--database", worked)
+    assert unknown.returncode == 2
+    assert "no handler 'mail'" in unknown.stderr
+
+
+def test_without_effects_there_is_nobody_to_hand_events_to(run, database: str) -> None:
+    with sqlite3.connect(database.removeprefix("sqlite:///")) as file:
+        file.execute("DROP TABLE IF EXISTS tillport_effects")
+        file.execute("DROP TABLE IF EXISTS tillport_effect_handlers")
+    file.close()
+    done = run("events", "replay", "--handler", "ship", "--after", "0", "--database", database)
+    assert done.returncode == 2
+    assert "--effects-database" in done.stderr
+    assert run("status", "--database", database).returncode == 0, "who only looks is not bothered"
 
 
 def test_lists_narrow_by_type_payment_and_time(run, database: str) -> None:

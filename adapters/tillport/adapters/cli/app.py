@@ -37,6 +37,10 @@ Config = Annotated[Path | None, Parameter(help="A TOML file with settings; the e
 Database = Annotated[
     str | None, Parameter(help="The database URL; by default the setting `database_url`.", show_default=False)
 ]
+EffectsDatabase = Annotated[
+    str | None,
+    Parameter(help="Where effects are kept, if not in the log's database.", show_default=False),
+]
 Select = Annotated[
     str | None,
     Parameter(name=["--select", "-s"], help="Only these, such as \"id = 'ch_…'\".", show_default=False),
@@ -224,6 +228,7 @@ def explain(
     *,
     as_json: Annotated[bool, Parameter(name="--json", negative="", help="As one JSON object.")] = False,
     database: Database = None,
+    effects_database: EffectsDatabase = None,
     config: Config = None,
 ) -> int:
     """Tell the story of one payment: what was asked, what Stripe answered and told, and who was told what.
@@ -232,7 +237,9 @@ def explain(
     """
     from tillport.adapters.cli.explain import explain_command
 
-    return explain_command(name, as_json=as_json, database=database, config=config)
+    return explain_command(
+        name, as_json=as_json, database=database, effects_database=effects_database, config=config
+    )
 
 
 @app.command
@@ -240,12 +247,15 @@ def status(
     *,
     as_json: Annotated[bool, Parameter(name="--json", negative="", help="As one JSON object.")] = False,
     database: Database = None,
+    effects_database: EffectsDatabase = None,
     config: Config = None,
 ) -> int:
     """Show what waits to be published, what nobody knows the outcome of, and who reads how far."""
     from tillport.adapters.cli.status import status_command
 
-    return status_command(as_json=as_json, database=database, config=config)
+    return status_command(
+        as_json=as_json, database=database, effects_database=effects_database, config=config
+    )
 
 
 @events.command(name="list")
@@ -324,20 +334,39 @@ def replay(
         str | None,
         Parameter(help="The messaging URL; by default the setting `messaging_url`.", show_default=False),
     ] = None,
+    handler: Annotated[
+        str | None,
+        Parameter(help="Not to the courier: hand them to this handler of effects.", show_default=False),
+    ] = None,
+    in_order: Annotated[
+        bool, Parameter(negative="", help="The handler takes a payment's events one by one.")
+    ] = False,
+    effects_database: EffectsDatabase = None,
     database: Database = None,
     config: Config = None,
 ) -> int:
-    """Publish events to the courier again, for a consumer that lost them.
+    """Publish events to the courier again, for a consumer that lost them; or hand them to one handler.
 
     They come under the ids that they had: consumers that deduplicate, and a broker within its window (two minutes),
     take only what they have not seen. The relay's place does not move.
+
+    With `--handler` a handler of effects gets events that it never had, because it began after them. What it has
+    done, or gave up on, it does not get again. Name the types that it is for with `--type`.
     """
     from tillport.adapters.cli.events import Wanted
     from tillport.adapters.cli.replay import replay_events
 
     wanted = Wanted(select=select, type=type_, payment=payment, since=since, until=until)
     return replay_events(
-        wanted=wanted, after=after, up_to=up_to, messaging=messaging, database=database, config=config
+        wanted=wanted,
+        after=after,
+        up_to=up_to,
+        messaging=messaging,
+        handler=handler,
+        in_order=in_order,
+        effects_database=effects_database,
+        database=database,
+        config=config,
     )
 
 
@@ -434,7 +463,14 @@ def main() -> NoReturn:
 
 
 _REFUSALS = frozenset(
-    {"settings_refused", "unsafe_configuration", "no_signing_secret", "invalid_selector", "invalid_window"}
+    {
+        "settings_refused",
+        "unsafe_configuration",
+        "no_signing_secret",
+        "invalid_selector",
+        "invalid_window",
+        "unknown_handler",
+    }
 )
 _EXTRAS = {
     "stripe": "stripe",

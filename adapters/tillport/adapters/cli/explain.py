@@ -4,19 +4,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tillport.adapters.cli.events import with_stores
+from tillport.adapters.cli.looking import with_effects
 from tillport.adapters.cli.moments import iso, lasting, stamp
 from tillport.adapters.cli.terminal import complain, paint, say
 from tillport.adapters.compose import Stores
 from tillport.domain.explain import Evidence, Explaining, Moment, Step, gather, story, verdict
 from tillport.ports.clock import Clock
+from tillport.ports.effects import EffectQueue
 
 
-def explain_command(name: str, *, as_json: bool, database: str | None, config: Path | None) -> int:
+def explain_command(
+    name: str, *, as_json: bool, database: str | None, effects_database: str | None, config: Path | None
+) -> int:
     """Explain a payment; 1 if nothing is known of it."""
 
-    async def work(stores: Stores, _clock: Clock) -> int:
-        using = Explaining(log=stores.log, attempts=stores.attempts, cursors=stores.cursors)
+    async def work(stores: Stores, effects: EffectQueue[Any] | None, _clock: Clock) -> int:
+        using = Explaining(log=stores.log, attempts=stores.attempts, cursors=stores.cursors, effects=effects)
         evidence = await gather(name, using)
         if evidence.empty:
             complain(
@@ -27,7 +30,7 @@ def explain_command(name: str, *, as_json: bool, database: str | None, config: P
         (_print_json if as_json else _print)(evidence)
         return 0
 
-    return with_stores(work, database, config)
+    return with_effects(work, database=database, effects_database=effects_database, config=config)
 
 
 def _print(evidence: Evidence) -> None:

@@ -3,16 +3,19 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from tillport.adapters.cli.events import Wanted, columns, with_stores
+from tillport.adapters.cli.looking import with_effects
 from tillport.adapters.cli.terminal import complain, say
 from tillport.adapters.compose import Secret, SettingsRefused, Stores, read_settings
 from tillport.adapters.compose.courier import open_courier
 from tillport.domain.notify import without_client_secret
-from tillport.domain.replay import replay_once
+from tillport.domain.replay import reenlist_once, replay_once
 from tillport.ports.clock import Clock
+from tillport.ports.effects import EffectQueue
 from tillport.ports.event_log import RecordedEvent
 
 _PAGE = 500
@@ -24,14 +27,28 @@ def replay_events(
     after: int | None,
     up_to: int | None,
     messaging: str | None,
+    handler: str | None,
+    in_order: bool,
+    effects_database: str | None,
     database: str | None,
     config: Path | None,
 ) -> int:
-    """Publish a stretch of the log again; 1 if the courier will never take some of it."""
+    """Publish a stretch of the log again, or enlist it for a handler; 1 if the courier will never take some of it."""
     if wanted.everything and after is None and up_to is None:
         raise SettingsRefused(
             "That would publish the whole log again.",
             remedy="Say what: --after, --up-to, --payment, --type, --since, --until or --select; --after 0 is everything.",
+        )
+    if handler is not None:
+        return _to_handler(
+            handler,
+            in_order=in_order,
+            wanted=wanted,
+            after=after or 0,
+            up_to=up_to,
+            effects_database=effects_database,
+            database=database,
+            config=config,
         )
     url = Secret(messaging) if messaging else read_settings(file=config).messaging_url
 
@@ -54,6 +71,43 @@ def replay_events(
         return 1 if refused else 0
 
     return with_stores(work, database, config)
+
+
+def _to_handler(
+    handler: str,
+    *,
+    in_order: bool,
+    wanted: Wanted,
+    after: int,
+    up_to: int | None,
+    effects_database: str | None,
+    database: str | None,
+    config: Path | None,
+) -> int:
+    async def work(stores: Stores, effects: EffectQueue[Any] | None, clock: Clock) -> int:
+        if effects is None:
+            raise SettingsRefused(
+                "There are no effects in this database.", remedy="Name theirs with --effects-database."
+            )
+        where = wanted.selector(now=clock.now())
+        last = await stores.log.head() if up_to is None else up_to
+        position, offered, more = after, 0, True
+        while more:
+            done = await reenlist_once(
+                stores.log,
+                effects,
+                handler=handler,
+                in_order=in_order,
+                after=position,
+                up_to=last,
+                where=where,
+            )
+            position, more = done.position, done.more
+            offered += done.offered
+        say(f"Offered {offered} events to {handler!r}; it takes those that it never had.")
+        return 0
+
+    return with_effects(work, database=database, effects_database=effects_database, config=config)
 
 
 def export_events(

@@ -2,29 +2,35 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import attrs
 
-from tillport.adapters.cli.events import with_stores
+from tillport.adapters.cli.looking import with_effects
 from tillport.adapters.cli.moments import lasting
 from tillport.adapters.cli.terminal import paint, say
 from tillport.adapters.compose import Stores
 from tillport.domain.status import Status, take_status
 from tillport.ports.clock import Clock
+from tillport.ports.effects import EffectQueue
 
 
-def status_command(*, as_json: bool, database: str | None, config: Path | None) -> int:
+def status_command(
+    *, as_json: bool, database: str | None, effects_database: str | None, config: Path | None
+) -> int:
     """Print the status; always 0, since what is too much is for the asker to say."""
 
-    async def work(stores: Stores, clock: Clock) -> int:
-        status = await take_status(stores.log, stores.cursors, stores.attempts, now=clock.now())
+    async def work(stores: Stores, effects: EffectQueue[Any] | None, clock: Clock) -> int:
+        status = await take_status(
+            stores.log, stores.cursors, stores.attempts, now=clock.now(), effects=effects
+        )
         if as_json:
             say(json.dumps({**attrs.asdict(status), "dead_letters": status.dead_letters}))
         else:
             _print(status)
         return 0
 
-    return with_stores(work, database, config)
+    return with_effects(work, database=database, effects_database=effects_database, config=config)
 
 
 def _print(status: Status) -> None:

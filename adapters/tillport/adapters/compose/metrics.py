@@ -1,9 +1,13 @@
 """What a service tells of itself, for `GET /metrics`."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from tillport.domain.status import Status, take_status
+from tillport.ports.effects import EffectQueue
+from tillport.ports.event_log import LogUnavailable
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
@@ -12,13 +16,19 @@ if TYPE_CHECKING:
     from tillport.adapters.litestar.metrics import Metric
 
 
-def metrics_of(service: "Service") -> "HTTPRouteHandler":
-    """Return the handler of `GET /metrics` for a service. Needs `tillport[litestar]`."""
+def metrics_of(service: "Service", *, effects: EffectQueue[Any] | None = None) -> "HTTPRouteHandler":
+    """Return the handler of `GET /metrics` for a service, and for the queue of effects. Needs `tillport[litestar]`."""
     from tillport.adapters.litestar.metrics import metrics_handler
 
     async def status() -> Status:
         stores = service.stores
-        return await take_status(stores.log, stores.cursors, stores.attempts, now=service.clock.now())
+        found = await take_status(stores.log, stores.cursors, stores.attempts, now=service.clock.now())
+        if effects is None:
+            return found
+        try:
+            return attrs.evolve(found, standings=tuple(await effects.standings()))
+        except LogUnavailable:
+            return found  # another database, perhaps: that it is away must not hide how the log fares
 
     return metrics_handler(service.keys, status, lambda: process_metrics(service))
 

@@ -28,6 +28,7 @@ from tillport.domain.verify import Verifier
 from tillport.ports.access import KeyRing
 from tillport.ports.channel import Channel
 from tillport.ports.clock import Clock
+from tillport.ports.effects import EffectQueue
 from tillport.ports.errors import TillportError
 from tillport.ports.payments import PaymentGateway
 from tillport.ports.policy import ChargePolicy
@@ -54,8 +55,11 @@ class Service:
     resolver: ResolverWork
     loops: tuple[Loop, ...]
 
-    def app(self) -> "Litestar":
-        """Make the HTTP application of this service. Needs `tillport[litestar]`."""
+    def app(self, *, effects: EffectQueue[Any] | None = None) -> "Litestar":
+        """Make the HTTP application of this service. Needs `tillport[litestar]`.
+
+        `/metrics` tells of `effects` too, if the embedder hands its queue in.
+        """
         from tillport.adapters.compose.metrics import metrics_of
         from tillport.adapters.litestar import HttpSettings, create_app
 
@@ -68,7 +72,7 @@ class Service:
                 app_id=settings.app_id,
                 default_app_key=settings.app_keys[0].reveal() if settings.app_keys else None,
             ),
-            route_handlers=[metrics_of(self)],
+            route_handlers=[metrics_of(self, effects=effects)],
         )
 
 

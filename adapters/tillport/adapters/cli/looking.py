@@ -1,0 +1,26 @@
+"""Open what support looks at: the log, the ledger, and the effects where there are any."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tillport.adapters.cli.events import existing_database, with_stores
+from tillport.adapters.compose import Stores
+from tillport.adapters.compose.looking import open_effects_if_any
+from tillport.ports.clock import Clock
+from tillport.ports.effects import EffectQueue
+
+Work: TypeAlias = Callable[[Stores, EffectQueue[Any] | None, Clock], Awaitable[int]]
+
+
+def with_effects(
+    work: Work, *, database: str | None, effects_database: str | None, config: Path | None
+) -> int:
+    """Run `work` on the stores and, where there are effects, on their queue; return its exit code."""
+    url = existing_database(effects_database or database, config)
+
+    async def joined(stores: Stores, clock: Clock) -> int:
+        async with open_effects_if_any(url, named=effects_database is not None) as effects:
+            return await work(stores, effects, clock)
+
+    return with_stores(joined, database, config)
