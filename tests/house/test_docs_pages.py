@@ -154,9 +154,13 @@ class Page:
 def run_page(name: str, text: str, folder: Path) -> None:
     """Run every block of a page."""
     page = Page(name, folder)
-    with page.runner:
-        for block in blocks(text):
-            page.run(block)
+    sys.modules[page.module.__name__] = page.module  # where frameworks look up a function's annotations
+    try:
+        with page.runner:
+            for block in blocks(text):
+                page.run(block)
+    finally:
+        del sys.modules[page.module.__name__]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
