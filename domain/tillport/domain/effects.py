@@ -23,8 +23,7 @@ import attrs
 from tillport.domain.handlers import Handler, Handlers
 from tillport.ports.clock import Clock
 from tillport.ports.effects import Effect, EffectQueue, Performed
-from tillport.ports.event_log import Event, EventLog, LogUnavailable, Page
-from tillport.ports.selector import Compare
+from tillport.ports.event_log import Event, EventLog, LogUnavailable
 
 Tx = TypeVar("Tx")
 
@@ -68,7 +67,7 @@ async def enlist_once(
     Should another process have moved the place, nothing is enlisted and the answer says where it is now.
     Raises `LogUnavailable`.
     """
-    page = await _read(handler, log, after=position, limit=batch_size)
+    page = await log.read(after=position, limit=batch_size)
     wanted = [
         Effect(
             handler=handler.name,
@@ -108,7 +107,7 @@ async def work_once(
     if not claimed:
         return Worked()
     try:
-        events = await _events_of(handler, claimed, log)
+        events = await _events_of(claimed, log)
     except LogUnavailable:
         await queue.give_back(claimed, now=clock.now())
         raise
@@ -208,17 +207,11 @@ async def _perform(
     return [performed for effect in effects for performed in await _perform(queue, [effect], run)]
 
 
-async def _read(handler: Handler[Tx], log: EventLog, *, after: int, limit: int) -> Page:
-    """Read on, without the events that one comparison can leave out."""
-    where = Compare("type", "=", next(iter(handler.types))) if len(handler.types) == 1 else None
-    return await log.read(after=after, where=where, limit=limit)
-
-
-async def _events_of(handler: Handler[Tx], effects: Sequence[Effect], log: EventLog) -> dict[str, Event]:
+async def _events_of(effects: Sequence[Effect], log: EventLog) -> dict[str, Event]:
     """Return the events of the effects: neighbours in the log by one read, the rest one by one."""
     wanted = {effect.event_id for effect in effects}
-    first = min(effect.position for effect in effects)
-    page = await _read(handler, log, after=first - 1, limit=2 * len(effects))
+    first, last = (end(effect.position for effect in effects) for end in (min, max))
+    page = await log.read(after=first - 1, limit=min(last - first + 1, 2 * len(effects)))
     found = {recorded.event.id: recorded.event for recorded in page.events if recorded.event.id in wanted}
     for event_id in wanted - found.keys():
         recorded = await log.find(event_id)
