@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,3 +76,26 @@ def test_it_makes_no_database_where_there_is_none(run, tmp_path) -> None:
     done = run("reconcile", "--database", "sqlite:///none.sqlite3", stripe_secret_key="sk_test_x")
     assert done.returncode == 2
     assert not (tmp_path / "none.sqlite3").exists()
+
+
+def test_an_interrupted_run_says_how_to_go_on(database: str) -> None:
+    """A Stripe that takes calls and never answers: whoever waits for it may press Ctrl-C."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "tillport.adapters.cli", "reconcile", "--database", database],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ
+            | {
+                "TILLPORT_STRIPE_SECRET_KEY": "sk_test_x",
+                "TILLPORT_STRIPE_ADDRESS": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            },
+        )
+        silent.settimeout(30)
+        connection, _ = silent.accept()
+        with connection:
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "Go on with: tillport reconcile --since" in said
+    assert "Traceback" not in said

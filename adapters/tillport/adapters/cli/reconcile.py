@@ -57,8 +57,11 @@ async def reconcile(
         progress = _Progress()
         try:
             ended_by = await drive(reconciliation, clock, tell=progress.tell, pauses_seconds=pauses_seconds)
-        finally:
+        except asyncio.CancelledError:  # Ctrl-C
             progress.end()
+            _how_to_go_on(reconciliation.report)
+            raise
+        progress.end()
     report = reconciliation.report
     (_print_json if as_json else _print)(report, ended_by)
     return 0 if report.agrees else 1
@@ -116,13 +119,17 @@ def _print(report: Report, ended_by: TillportError | None) -> None:
     say()
     if ended_by is not None or not report.complete:
         complain(f"Not finished: {ended_by}")
-        if report.caught_up_to > span.listed_from:
-            complain(f"Everything before {stamp(report.caught_up_to)} is recorded.")
-        complain(f"Go on with: tillport reconcile --since {_resume(report)}")
+        _how_to_go_on(report)
     elif report.differences:
         say(paint(f"{len(report.differences)} differences remain.", "red"))
     else:
         say(paint("Ledger, log and Stripe's books agree.", "green"))
+
+
+def _how_to_go_on(report: Report) -> None:
+    if report.caught_up_to > report.window.listed_from:
+        complain(f"Everything that Stripe lists before {stamp(report.caught_up_to)} is recorded.")
+    complain(f"Go on with: tillport reconcile --since {_resume(report)}")
 
 
 def _resume(report: Report) -> str:
