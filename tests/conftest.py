@@ -9,6 +9,9 @@ Campaigns. A test that is marked `@pytest.mark.campaign(seconds=…)` works for 
 
 Node. A test that is marked `node` is left out where there is no `node` program.
 
+Browser. A test that is marked `browser` is left out, and the run says so, where there is no Chromium (`chromium` on the
+path, or where TILLPORT_CHROMIUM says) or no playwright to drive it.
+
 CI. With `CI=true` a skipped test fails the run: what cannot run there must be deselected by name, where it is seen.
 """
 
@@ -17,6 +20,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -27,6 +31,9 @@ settings.register_profile(
     "tillport", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("tillport")
+
+# How many tests there was no browser for.
+_UNSEEN = pytest.StashKey[int]()
 
 
 @pytest.fixture(scope="session")
@@ -100,10 +107,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave campaigns out unless they are asked for; give those that run the time that they need."""
     asked_for = "campaign" in (config.getoption("markexpr") or "") or _cut() is not None
     without_node = shutil.which("node") is None
+    chromium = os.environ.get("TILLPORT_CHROMIUM") or shutil.which("chromium")
+    without_browser = chromium is None or find_spec("playwright") is None
     kept, left_out = [], []
     for item in items:
         mark = item.get_closest_marker("campaign")
         if without_node and item.get_closest_marker("node") is not None:
+            left_out.append(item)
+        elif without_browser and item.get_closest_marker("browser") is not None:
+            config.stash[_UNSEEN] = config.stash.get(_UNSEEN, 0) + 1
             left_out.append(item)
         elif mark is None:
             kept.append(item)
@@ -135,6 +147,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say why a run without a failed test is red."""
+    unseen = terminalreporter.config.stash.get(_UNSEEN, 0)
+    if unseen:
+        terminalreporter.write_line(f"no Chromium: {unseen} tests in a browser left out", yellow=True)
     skipped = terminalreporter.stats.get("skipped", ())
     if _in_ci() and skipped:
         terminalreporter.write_line(f"CI: {len(skipped)} skipped, and in CI nothing may skip", red=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tillport.simulator.control import PREFIX, control
 from tillport.simulator.deliverer import Deliverer
+from tillport.simulator.pages import page, preflight
 from tillport.simulator.simulator import Simulator
 from tillport.simulator.stripecli import SESSIONS, SUBSCRIBE, Listeners
 from tillport.simulator.wire import MAX_BODY, Request, Response
@@ -70,12 +71,18 @@ class SimulatorApp:
             self.deliverer.start()
             if request.method != "GET":
                 await self.deliverer.room(MAX_BACKLOG)
-        if request.path.startswith(PREFIX):
+        if request.method != "POST" and (shown := page(request) or preflight(request)) is not None:
+            response = shown
+        elif request.path.startswith(PREFIX):
             response = control(self.simulator, request)
         elif request.method == "POST" and request.path.partition("?")[0].endswith(SESSIONS):
             response = self.listeners.open_session(request)
         else:
             response = self.simulator.handle(request)
+            if "origin" in request.headers:
+                # Stripe.js, and its stand-in, call from the shop's own pages. The control routes say no such thing.
+                response.headers["Access-Control-Allow-Origin"] = "*"
+                response.headers["Access-Control-Expose-Headers"] = "Request-Id, Idempotent-Replayed"
         if response.deliver_first and self.deliverer is not None:
             await self.deliverer.settled()
         if response.connection == "ok":

@@ -77,6 +77,8 @@ class Server:
             self.app,
             http=_Protocol,
             ws="websockets-sansio",
+            # Nobody's proxy stands before a fake on loopback.
+            proxy_headers=False,
             log_level="warning",
             access_log=False,
             server_header=False,
