@@ -26,6 +26,15 @@ class LogOverloaded(LogUnavailable):
         self.retry_after_seconds = retry_after_seconds
 
 
+class EventContended(LogUnavailable):
+    """Somebody else's open transaction holds one of these events, and nobody knows yet whether it will commit.
+
+    Nothing of the call was recorded. Others are not affected, and the same call works once that transaction is over.
+    """
+
+    code = "event_contended"
+
+
 class EventRefused(TillportError):
     """The store can't hold this very event, however often it is tried. Others are not affected."""
 
@@ -139,7 +148,8 @@ class EventLog(Protocol):
 
         All or nothing, and committed when it returns. An event whose `id` was recorded before (by anyone, at any
         time, retention included) or stands earlier in the same call is not new and changes nothing: the first
-        body stays. Raises `EventRefused` if one of them can never be recorded; then none of them is.
+        body stays. Raises `EventRefused` if one of them can never be recorded, and a log whose transactions wait for
+        one another raises `EventContended` if one of them is held by another for long; then none of them is.
         """
         ...
 

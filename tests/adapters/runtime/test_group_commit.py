@@ -14,7 +14,7 @@ from tillport.adapters.memory.clock import ManualClock
 from tillport.adapters.memory.doorbell import LocalDoorbell
 from tillport.adapters.memory.event_log import MemoryEventLog
 from tillport.adapters.runtime.group_commit import GroupCommit
-from tillport.ports.event_log import Event, EventRefused, LogOverloaded, LogUnavailable
+from tillport.ports.event_log import Event, EventContended, EventRefused, LogOverloaded, LogUnavailable
 
 LAWS = event_log_laws(EventLogCapabilities(outages=True))
 
@@ -26,6 +26,7 @@ class SlowLog(MemoryEventLog):
     gate: asyncio.Event = attrs.field(factory=asyncio.Event)
     batches: list[list[str]] = attrs.field(factory=list)
     refuses: Callable[[Event], bool] = lambda _: False
+    holds: Callable[[Event], bool] = lambda _: False
     at_once: int = 0
     at_once_most: int = 0
 
@@ -37,6 +38,8 @@ class SlowLog(MemoryEventLog):
             await self.gate.wait()
             if any(map(self.refuses, events)):
                 raise EventRefused("no")
+            if any(map(self.holds, events)):
+                raise EventContended("held")
             return await MemoryEventLog.record(self, events)
         finally:
             self.at_once -= 1
@@ -182,6 +185,35 @@ async def test_a_refused_event_fails_alone() -> None:
     assert refused == [4, 7]
     assert [one for one in answers if not isinstance(one, EventRefused)] == [[True]] * 7
     assert await log.head() == 7
+
+
+async def test_an_event_that_another_transaction_holds_fails_alone() -> None:
+    log = SlowLog(holds=lambda one: one.id in ("evt_3", "evt_6"))
+    group = GroupCommit(log)
+    tasks = begin(group, 0)
+    await turns()
+    tasks += begin(group, *range(1, 8))
+    await turns()
+    tasks[5].cancel()
+    log.gate.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    failed = {number for number, answer in enumerate(answers) if isinstance(answer, EventContended)}
+    assert failed == {3, 6}
+    assert isinstance(answers[5], asyncio.CancelledError)
+    assert [answers[number] for number in (0, 1, 2, 4, 7)] == [[True]] * 5
+    log.holds = lambda _: False
+    assert await group.record([event(3)]) == [True], "it is taken once nobody holds it"
+
+
+async def test_where_everything_is_held_nobody_waits_for_each_in_turn() -> None:
+    log = SlowLog(holds=lambda _: True)
+    group = GroupCommit(log)
+    log.gate.set()
+    tasks = begin(group, *range(200))
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(one, EventContended) for one in answers)
+    assert len(log.batches) < 20
+    assert log.at_once_most <= 4
 
 
 async def test_an_event_that_no_store_can_hold_never_enters_a_batch() -> None:

@@ -8,6 +8,7 @@ What can go wrong stays with whom it concerns:
 
 * a commit that fails fails the requests in it, and no others;
 * an event that the store refuses fails alone: its batch is split and tried again until it stands by itself;
+* an event that somebody else's open transaction holds fails alone too: the others of its batch are recorded without it;
 * a caller that goes away takes nothing with it: its events are left out if their commit has not begun;
 * more waiting than the bound is refused at once, with the time to come back, so that memory stays bounded.
 """
@@ -22,6 +23,7 @@ import attrs
 from tillport.ports.doorbell import Doorbell
 from tillport.ports.event_log import (
     Event,
+    EventContended,
     EventLog,
     EventRefused,
     LogOverloaded,
@@ -42,6 +44,13 @@ WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 """Whatever the size of the events: this is what waiting ones may hold of our memory."""
 
 RETRY_AFTER_SECONDS: Final = 2
+
+_APART_AT_ONCE: Final = 4
+"""Of a batch that met a lock, so many requests are tried at once: fewer than a store has connections."""
+
+_CONTENDED_MAX: Final = 8
+"""When so many of a batch were held by others, it is no longer about single events (a table may be locked), and the
+rest of the batch is not made to wait for each of them in turn."""
 
 
 @attrs.frozen(eq=False)
@@ -176,6 +185,9 @@ class GroupCommit:
             await self._commit(batch[:middle])
             await self._commit(batch[middle:])
             return
+        except EventContended as contended:
+            await self._commit_apart(batch, contended)
+            return
         except LogUnavailable as error:
             for request in batch:
                 _fail(request, _same(error))
@@ -194,10 +206,34 @@ class GroupCommit:
             if not request.answer.done():
                 request.answer.set_result(answer)
 
+    async def _commit_apart(self, batch: list[_Request], contended: EventContended) -> None:
+        """Record each request by itself, some at a time, so that only those fail whose events are held."""
+        if len(batch) == 1:
+            _fail(batch[0], _same(contended))
+            return
+        waiting, failed = deque(batch), 0
+
+        async def some() -> None:
+            nonlocal failed
+            while waiting and failed < _CONTENDED_MAX:
+                request = waiting.popleft()
+                if not request.answer.done():  # else its caller went away
+                    await self._commit([request])
+                    failed += _is_contended(request)
+
+        await asyncio.gather(*(some() for _ in range(_APART_AT_ONCE)))
+        for request in waiting:
+            _fail(request, _same(contended))
+
 
 def _stop(requests: Iterable[_Request]) -> None:
     for request in requests:
         _fail(request, LogUnavailable("This process was stopped.", remedy="Send it again."))
+
+
+def _is_contended(request: _Request) -> bool:
+    answer = request.answer
+    return answer.done() and not answer.cancelled() and isinstance(answer.exception(), EventContended)
 
 
 def _fail(request: _Request, error: Exception) -> None:
@@ -213,6 +249,7 @@ def _same(error: LogUnavailable) -> LogUnavailable:
             error.message, retry_after_seconds=error.retry_after_seconds, remedy=error.remedy
         )
     else:
-        copy = LogUnavailable(error.message, remedy=error.remedy)
+        kind = EventContended if isinstance(error, EventContended) else LogUnavailable
+        copy = kind(error.message, remedy=error.remedy)
     copy.__cause__ = error
     return copy

@@ -35,6 +35,7 @@ from tillport.adapters.sql.postgres_store import (
     PostgresStore,
     StoreUnavailable,
     ValuesRefused,
+    met_a_lock,
     was_rolled_back,
 )
 from tillport.adapters.sql.rows import (
@@ -51,6 +52,7 @@ from tillport.ports.cursors import LeaseLost
 from tillport.ports.errors import TillportError
 from tillport.ports.event_log import (
     Event,
+    EventContended,
     EventRefused,
     LogUnavailable,
     Page,
@@ -118,6 +120,13 @@ class PostgresEventLog:
             except ValuesRefused as error:
                 raise EventRefused(
                     f"An event can't be kept: {error}", remedy="Ids and types are shorter than 2,600 bytes."
+                ) from error
+            except StoreUnavailable as error:
+                if not met_a_lock(error):
+                    raise
+                raise EventContended(
+                    f"Another open transaction holds one of these events. {error}",
+                    remedy="Send it again once that transaction is over.",
                 ) from error
         if rows:
             self.sequencer.kick(row[1] for row in rows)

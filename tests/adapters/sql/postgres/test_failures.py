@@ -8,9 +8,9 @@ import pytest
 
 from tillport.adapters.conformance.samples import attempt, event
 from tillport.adapters.runtime.group_commit import GroupCommit
-from tillport.adapters.sql.postgres import PostgresEventLog, PostgresLedger
+from tillport.adapters.sql.postgres import PostgresEventLog, PostgresLedger, record_on_asyncpg
 from tillport.adapters.sql.postgres_store import PostgresStore, StoreUnavailable, ValuesRefused, told
-from tillport.ports.event_log import EventRefused, LogUnavailable
+from tillport.ports.event_log import EventContended, EventRefused, LogUnavailable
 from tillport.ports.ledger import LedgerUnavailable
 from tillport.ports.selector import Compare
 
@@ -68,6 +68,46 @@ async def test_a_bad_row_fails_alone_in_its_batch(store) -> None:
     await group.aclose()
     await log.sequencer.idle()
     assert await log.head() == 4
+
+
+async def test_an_event_that_a_hosts_open_transaction_holds_fails_alone(store, database) -> None:
+    log = PostgresEventLog(store)
+    group = GroupCommit(log, commits_in_flight_max=2)
+    host = await asyncpg.connect(database)
+    transaction = host.transaction()
+    await transaction.start()
+    assert await record_on_asyncpg(host, [event(3)]) == [True]
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(
+            *(group.record([event(number)]) for number in range(50)), return_exceptions=True
+        )
+    assert isinstance(answers.pop(3), EventContended)
+    assert answers == [[True]] * 49
+    await transaction.commit()
+    assert await group.record([event(3)]) == [False], "and is known once the host has committed"
+    await host.close()
+    await group.aclose()
+    await log.sequencer.idle()
+
+
+async def test_a_locked_table_is_told_in_a_bounded_time(store, database) -> None:
+    log = PostgresEventLog(store)
+    group = GroupCommit(log)
+    await group.record([event(1000)])
+    other = await asyncpg.connect(database)
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute('LOCK TABLE "StripeEvents"')
+    async with asyncio.timeout(8):
+        answers = await asyncio.gather(
+            *(group.record([event(number)]) for number in range(100)), return_exceptions=True
+        )
+    assert all(isinstance(one, LogUnavailable) for one in answers)
+    await transaction.rollback()
+    assert await group.record([event(1)]) == [True]
+    await other.close()
+    await group.aclose()
+    await log.sequencer.idle()
 
 
 async def test_of_one_id_in_one_call_the_first_counts_also_beside_tombstones(store) -> None:
