@@ -55,19 +55,19 @@ NOT_MODELLED = frozenset(
     "account_links account_sessions accounts apple_pay application_fees apps balance_settings billing "
     "billing_portal checkout climate country_specs coupons credit_notes customer_sessions "
     "entitlements ephemeral_keys exchange_rates file_links files financial_connections forwarding "
-    "identity invoice_payments invoiceitems invoices issuing mandates payment_attempt_records payment_links "
-    "payment_method_configurations payment_method_domains payment_records payouts plans prices products "
+    "identity invoice_payments invoice_rendering_templates invoiceitems invoices issuing mandates payment_attempt_records payment_links "
+    "payment_method_configurations payment_method_domains payment_records payouts plans prices product_catalog products "
     "promotion_codes quotes radar reporting reviews shipping_rates sigma sources "
-    "subscription_items subscription_schedules subscriptions tax tax_codes tax_ids tax_rates terminal test_helpers "
+    "subscription_items subscription_schedules subscriptions tax tax_codes tax_ids tax_rates terminal test_helpers three_d_secure "
     "topups transfers treasury webhook_settings".split()
 )
 
-# The last words of real paths below modelled resources.
+# What real paths have below modelled resources.
 NOT_MODELLED_BELOW = frozenset(
-    "amount_details_line_items apply_customer_balance balance_transactions bank_accounts cash_balance "
-    "cash_balance_transactions capabilities discount external_accounts funding_instructions "
-    "increment_authorization login_links people persons reject source_cancel refresh subscriptions tax_ids "
-    "update_batch value_list_items value_lists verify verify_microdeposits sources_cancel".split()
+    "amount_details_line_items apply_customer_balance balance_transactions bank_accounts capabilities cash_balance "
+    "cash_balance_transactions discount external_accounts funding_instructions increment_authorization login_links "
+    "people persons ping refresh reject source_cancel subscriptions tax_ids verify verify_microdeposits".split()
+)
 )
 
 _Node = dict[str, Any]
@@ -110,7 +110,8 @@ def _unknown(method: str, path: str, parts: list[str]) -> ApiError:
     if parts[0] == "v2" and len(parts) > 1:
         return not_modelled(f"{method} {path[:200]}")
     if parts[0] == "v1" and (
-        (len(parts) > 1 and parts[1] in NOT_MODELLED) or (parts[-1] in NOT_MODELLED_BELOW and len(parts) > 3)
+        (len(parts) > 1 and parts[1] in NOT_MODELLED)
+        or (len(parts) > 3 and not NOT_MODELLED_BELOW.isdisjoint(parts[3:]))
     ):
         return not_modelled(f"{method} {path[:200]}")
     hint = (

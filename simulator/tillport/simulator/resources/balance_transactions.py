@@ -126,4 +126,7 @@ LIST = p.list_spec(source=p.string, type=p.string, currency=p.string)
 ROUTES = (
     Route("GET", "/v1/balance_transactions", list_, LIST),
     Route("GET", "/v1/balance_transactions/{id}", retrieve),
+    # The older name of the same.
+    Route("GET", "/v1/balance/history", list_, LIST, name="history"),
+    Route("GET", "/v1/balance/history/{id}", retrieve, name="retrieve_history"),
 )
