@@ -150,7 +150,7 @@ async def inline(handlers: Handlers[Tx], transaction: Tx, event: Event) -> None:
 
 
 def describe(failure: Exception) -> str:
-    """Say in a bounded line what went wrong. Handlers' words end up in front of operators, not of clients.
+    r"""Say in a bounded line what went wrong. Handlers' words end up in front of operators, not of clients.
 
     >>> describe(ValueError("no such\0customer"))
     'ValueError: no such customer'
