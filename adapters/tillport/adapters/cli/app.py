@@ -32,6 +32,8 @@ db = App(
     name="db", help="The tables of the event log and the ledger: bring them up to date, or compare them."
 )
 app.command(db)
+effects = App(name="effects", help="What your handlers have done, have to do, and gave up.")
+app.command(effects)
 
 Config = Annotated[Path | None, Parameter(help="A TOML file with settings; the environment wins over it.")]
 Database = Annotated[
@@ -413,6 +415,74 @@ def check(*, database: Database = None, config: Config = None) -> int:
     from tillport.adapters.cli.database import check
 
     return check(database=database, config=config)
+
+
+HandlerName = Annotated[str, Parameter(name=["--handler"], help="The handler's name.")]
+AboutEvent = Annotated[str, Parameter(help="The event's id, `evt_…`.")]
+
+
+@effects.command(name="list")
+def list_of_effects(
+    *,
+    state: Annotated[
+        Literal["due", "done", "dead", "skipped", "all"], Parameter(help="Effects in this state.")
+    ] = "dead",
+    handler: Annotated[str | None, Parameter(help="Of this handler alone.", show_default=False)] = None,
+    payment: Annotated[
+        str | None, Parameter(help="About the payment with this payment key, `pi_…`.", show_default=False)
+    ] = None,
+    limit: Annotated[int, Parameter(help="At most so many.")] = 50,
+    as_json: AsJson = False,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Show how each handler fares, and its dead letters (or what is in another state)."""
+    from tillport.adapters.cli.effects import list_effects
+
+    return list_effects(
+        state=state,
+        handler=handler,
+        payment=payment,
+        limit=limit,
+        as_json=as_json,
+        database=database,
+        config=config,
+    )
+
+
+@effects.command(name="show")
+def show_of_effects(event_id: AboutEvent, *, database: Database = None, config: Config = None) -> int:
+    """Show what each handler did, or still has to do, about one event."""
+    from tillport.adapters.cli.effects import show_effects
+
+    return show_effects(event_id, database=database, config=config)
+
+
+@effects.command(name="retry")
+def retry_of_effects(
+    event_id: Annotated[str | None, Parameter(help="The event's id; or `--all`.", show_default=False)] = None,
+    *,
+    handler: HandlerName,
+    every: Annotated[
+        bool, Parameter(name="--all", negative="", help="Every dead letter of the handler.")
+    ] = False,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Have a dead letter tried again, as if it had never failed."""
+    from tillport.adapters.cli.effects import retry_effects
+
+    return retry_effects(event_id, handler=handler, every=every, database=database, config=config)
+
+
+@effects.command(name="skip")
+def skip_of_effects(
+    event_id: AboutEvent, *, handler: HandlerName, database: Database = None, config: Config = None
+) -> int:
+    """Give an effect up for ever. What waits for it, in order, goes on."""
+    from tillport.adapters.cli.effects import skip_effect
+
+    return skip_effect(event_id, handler=handler, database=database, config=config)
 
 
 @app.command

@@ -1,0 +1,125 @@
+"""`tillport effects`: see what the handlers still have to do, and decide about what they gave up."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from tillport.adapters.cli.events import existing_database
+from tillport.adapters.cli.terminal import complain, paint, say
+from tillport.adapters.compose import open_effect_queue, system_clock
+from tillport.ports.effects import Effect, EffectQueue, EffectState
+
+
+def list_effects(
+    *,
+    state: str,
+    handler: str | None,
+    payment: str | None,
+    limit: int,
+    as_json: bool,
+    database: str | None,
+    config: Path | None,
+) -> int:
+    """Print how each handler fares, and the effects in a state; `all` means every state."""
+    states = tuple(EffectState) if state == "all" else (EffectState(state),)
+
+    async def work(queue: EffectQueue[Any]) -> int:
+        if not as_json:
+            for one in await queue.standings():
+                if handler in (None, one.handler):
+                    summary = f"up to {one.position}, {one.due} due, {one.dead} dead"
+                    say(
+                        f"{paint(f'{one.handler:24}', 'bold')} {paint(summary, 'red' if one.dead else 'dim')}"
+                    )
+        for effect in await queue.list(states=states, handler=handler, payment_key=payment, limit=limit):
+            say(json.dumps(_columns(effect)) if as_json else _line(effect))
+        return 0
+
+    return _with_queue(work, database, config)
+
+
+def show_effects(event_id: str, *, database: str | None, config: Path | None) -> int:
+    """Print what each handler did about one event."""
+
+    async def work(queue: EffectQueue[Any]) -> int:
+        found = await queue.list(states=tuple(EffectState), event_id=event_id)
+        if not found:
+            complain(f"No handler has anything to do with {event_id!r}.")
+            return 1
+        for effect in found:
+            for name, value in _columns(effect).items():
+                say(f"{paint(f'{name:12}', 'dim')} {value}")
+            say()
+        return 0
+
+    return _with_queue(work, database, config)
+
+
+def retry_effects(
+    event_id: str | None, *, handler: str, every: bool, database: str | None, config: Path | None
+) -> int:
+    """Make one dead letter of a handler due again, or every one."""
+    if every == (event_id is not None):
+        complain("Name the event to retry, or say --all.")
+        return 2
+
+    async def work(queue: EffectQueue[Any]) -> int:
+        now, done = system_clock().now(), 0
+        while letters := [event_id] if event_id else await _dead(queue, handler):
+            retried = [one for one in letters if await queue.retry(handler, one, now=now)]
+            done += len(retried)
+            if event_id or not retried:
+                break
+        if not done:
+            complain(f"{handler!r} has no such dead letter.")
+            return 1
+        say(f"{done} to be tried again")
+        return 0
+
+    return _with_queue(work, database, config)
+
+
+def skip_effect(event_id: str, *, handler: str, database: str | None, config: Path | None) -> int:
+    """Give an effect up for ever, so that what waits for it goes on."""
+
+    async def work(queue: EffectQueue[Any]) -> int:
+        if not await queue.skip(handler, event_id):
+            complain(f"{handler!r} has nothing left to do about {event_id!r}.")
+            return 1
+        say(f"{event_id} will never be handled by {handler!r}")
+        return 0
+
+    return _with_queue(work, database, config)
+
+
+async def _dead(queue: EffectQueue[Any], handler: str) -> list[str]:
+    return [one.event_id for one in await queue.list(handler=handler, limit=500)]
+
+
+def _with_queue(
+    work: Callable[[EffectQueue[Any]], Awaitable[int]], database: str | None, config: Path | None
+) -> int:
+    url = existing_database(database, config)
+
+    async def opened() -> int:
+        async with open_effect_queue(url) as queue:
+            return await work(queue)
+
+    return asyncio.run(opened())
+
+
+def _line(effect: Effect) -> str:
+    tries = f"{effect.tries} tries" if effect.tries != 1 else "1 try"
+    line = f"{effect.position:>6}  {effect.state:8} {effect.handler:24} {effect.payment_key:30}  {effect.event_id}"
+    return f"{line}  {tries}: {effect.error}" if effect.error else line
+
+
+def _columns(effect: Effect) -> dict[str, object]:
+    columns = attrs.asdict(effect)
+    due = datetime.fromtimestamp(effect.due_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if effect.due_at else None
+    return {**columns, "state": effect.state.value, "due_at": due}
