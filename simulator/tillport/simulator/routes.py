@@ -53,13 +53,14 @@ ROUTES: tuple[Route, ...] = (
 # Real resources of Stripe's that are not modelled: they are refused by name instead of as unknown URLs.
 NOT_MODELLED = frozenset(
     "account_links account_sessions accounts apple_pay application_fees apps balance_settings billing "
-    "billing_portal checkout climate country_specs coupons credit_notes customer_sessions "
-    "entitlements ephemeral_keys exchange_rates file_links files financial_connections forwarding "
-    "identity invoice_payments invoice_rendering_templates invoiceitems invoices issuing mandates payment_attempt_records payment_links "
-    "payment_method_configurations payment_method_domains payment_records payouts plans prices product_catalog products "
-    "promotion_codes quotes radar reporting reviews shipping_rates sigma sources "
-    "subscription_items subscription_schedules subscriptions tax tax_codes tax_ids tax_rates terminal test_helpers three_d_secure "
-    "topups transfers treasury webhook_settings".split()
+    "billing_portal checkout climate country_specs coupons credit_notes customer_sessions entitlements "
+    "ephemeral_keys exchange_rates file_links files financial_connections forwarding identity "
+    "invoice_payments invoice_rendering_templates invoiceitems invoices issuing mandates "
+    "payment_attempt_records payment_links payment_method_configurations payment_method_domains "
+    "payment_records payouts plans prices product_catalog products promotion_codes quotes radar reporting "
+    "reviews shipping_rates sigma sources subscription_items subscription_schedules subscriptions tax "
+    "tax_codes tax_ids tax_rates terminal test_helpers three_d_secure topups transfers treasury "
+    "webhook_settings".split()
 )
 
 # What real paths have below modelled resources.
@@ -67,7 +68,6 @@ NOT_MODELLED_BELOW = frozenset(
     "amount_details_line_items apply_customer_balance balance_transactions bank_accounts capabilities cash_balance "
     "cash_balance_transactions discount external_accounts funding_instructions increment_authorization login_links "
     "people persons ping refresh reject source_cancel subscriptions tax_ids verify verify_microdeposits".split()
-)
 )
 
 _Node = dict[str, Any]
