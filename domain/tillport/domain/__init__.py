@@ -16,6 +16,7 @@ from tillport.domain.charge import (
     charge,
     charge_status,
 )
+from tillport.domain.differences import Difference, DifferenceKind
 from tillport.domain.erase import ErasableLog, Erased, erase
 from tillport.domain.forget import forget
 from tillport.domain.handlers import Handler, HandlerRefused, Handlers, Retries
@@ -29,9 +30,12 @@ from tillport.domain.notify import (
     relay_once,
     without_client_secret,
 )
+from tillport.domain.reconcile import Reconciliation, Reconciling, Report
 from tillport.domain.record import event_of, record
+from tillport.domain.replay import reenlist_once, replay_once
 from tillport.domain.resolve import Resolved, resolve_once
 from tillport.domain.selector import parse_selector
+from tillport.domain.status import Status, take_status
 from tillport.domain.sync import Suspended, run
 from tillport.domain.till import Receipt, Till, UnsafeConfiguration
 from tillport.domain.verify import (
@@ -52,6 +56,8 @@ __all__ = [
     "ChargeInProgress",
     "ChargeRefused",
     "Charging",
+    "Difference",
+    "DifferenceKind",
     "ErasableLog",
     "Erased",
     "Failure",
@@ -66,13 +72,17 @@ __all__ = [
     "NoSigningSecret",
     "NotAnEvent",
     "Receipt",
+    "Reconciliation",
+    "Reconciling",
     "Relayed",
+    "Report",
     "Reset",
     "Resolved",
     "Retries",
     "SignatureMalformed",
     "SignatureMismatch",
     "SignatureMissing",
+    "Status",
     "Suspended",
     "Till",
     "TimestampOutsideTolerance",
@@ -92,9 +102,12 @@ __all__ = [
     "parse_selector",
     "projection",
     "record",
+    "reenlist_once",
     "relay_once",
+    "replay_once",
     "resolve_once",
     "run",
     "sees_raw",
+    "take_status",
     "without_client_secret",
 ]
