@@ -14,7 +14,7 @@ what was committed in a way of its own: the queue is not asked about itself.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import attrs
 
@@ -60,6 +60,7 @@ class EffectsBench(Protocol):
 
 
 Law: TypeAlias = Callable[[EffectsBench], Awaitable[None]]
+One = TypeVar("One")
 Queue: TypeAlias = EffectQueue[Any]
 
 HANDLER: Final = "receipts"
@@ -109,6 +110,12 @@ def writer(bench: EffectsBench, *, failing: Sequence[str] = ()) -> Callable[[Any
 def line(number: int, handler: str = HANDLER) -> str:
     """Return what `writer` writes."""
     return f"{handler} evt_{number}"
+
+
+def only(found: Sequence[One]) -> One:
+    """Return the only one there must be."""
+    assert len(found) == 1, found
+    return found[0]
 
 
 def numbers(effects: Sequence[Effect]) -> list[int]:
@@ -174,7 +181,7 @@ async def every_field_comes_back(bench: EffectsBench) -> None:
         claimed = attrs.evolve(odd, claims=1, due_at=NOON + 10)
         assert await claim(queue) == [claimed]
         await queue.postpone(claimed, error="caf\N{LATIN SMALL LETTER E WITH ACUTE}: 'no'", due_at=NOON + 0.5)
-        (found,) = await queue.list(states=[EffectState.DUE])
+        found = only(await queue.list(states=[EffectState.DUE]))
         assert found == attrs.evolve(
             claimed, tries=1, error="caf\N{LATIN SMALL LETTER E WITH ACUTE}: 'no'", due_at=NOON + 0.5
         )
@@ -194,7 +201,7 @@ async def a_claim_ends_by_itself(bench: EffectsBench) -> None:
         await enlist(queue, effect(1))
         assert numbers(await claim(queue)) == [1]
         assert await claim(queue, NOON + 9.9) == []
-        (again,) = await claim(queue, NOON + 10)
+        again = only(await claim(queue, NOON + 10))
         assert (again.claims, again.tries) == (2, 0), "a worker that never came back is seen"
 
 
@@ -277,17 +284,17 @@ async def who_is_being_run_is_not_handed_out(bench: EffectsBench) -> None:
 
     async with bench.open() as queue:
         await enlist(queue, effect(1), effect(2))
-        (first,) = await claim(queue, limit=1)
+        first = only(await claim(queue, limit=1))
         performing = asyncio.ensure_future(queue.perform([first], run))
         try:
             handed += numbers(await claim(queue, NOON + 60))
         except LogUnavailable:
             handed += []
-        (told,) = await performing
+        told = only(await performing)
         if (
             1 in handed
         ):  # it was claimed before it was begun, or before it was known to be: then it is not run twice
-            (again,) = await queue.perform([first], run)
+            again = only(await queue.perform([first], run))
             assert told.done != again.done
         assert (await bench.lines()).count(line(1)) == 1
 
@@ -322,10 +329,10 @@ async def _refusal(queue: Queue, taken: Sequence[Effect], run: Any) -> Exception
 async def a_failure_is_tried_again_later(bench: EffectsBench) -> None:
     async with bench.open() as queue:
         await enlist(queue, effect(1), effect(2))
-        (taken, _) = await claim(queue)
+        taken = (await claim(queue))[0]
         await queue.postpone(taken, error="first", due_at=NOON + 100)
         assert numbers(await claim(queue, NOON + 99)) == [2]
-        (again,) = await claim(queue, NOON + 100, limit=1)
+        again = only(await claim(queue, NOON + 100, limit=1))
         assert (again.position, again.tries, again.claims, again.error) == (1, 1, 2, "first")
         await queue.perform([again], writer(bench))
         assert (await states(queue))[1] is EffectState.DONE
@@ -356,7 +363,7 @@ async def a_dead_letter_rests_until_people_act(bench: EffectsBench) -> None:
         assert await queue.skip(HANDLER, "evt_2")
         assert not await queue.skip(HANDLER, "evt_2")
         assert not await queue.retry(HANDLER, "evt_2", now=NOON), "skipped is for ever"
-        (again,) = await claim(queue)
+        again = only(await claim(queue))
         assert (again.position, again.tries, again.claims) == (1, 0, 1), "as if it had never been tried"
         await queue.perform([again], writer(bench))
         assert not await queue.skip(HANDLER, "evt_1"), "done is done"
@@ -386,7 +393,7 @@ async def in_order_means_one_at_a_time(bench: EffectsBench) -> None:
         await queue.perform(taken, writer(bench, failing=["evt_1"]))
         await queue.postpone(taken[0], error="no", due_at=NOON + 5)
         assert await claim(queue, NOON + 4) == [], "a failed one holds up its payment"
-        (again,) = await claim(queue, NOON + 5)
+        again = only(await claim(queue, NOON + 5))
         await queue.perform([again], writer(bench))
         assert numbers(await claim(queue, NOON + 5)) == [2]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tillport.adapters.conformance.effects import HANDLER, EffectsBench, Queue, writer
 from tillport.adapters.conformance.histories import run_histories
@@ -51,6 +51,12 @@ def check_effects_histories(
         @rule(seconds=st.sampled_from([1.0, 5.0, 10.0]))
         def time_passes(self, seconds: float) -> None:
             self.now += seconds
+
+        @initialize(payments=st.integers(1, 2), count=st.integers(0, 4))
+        def something_to_do(self, payments: int, count: int) -> None:
+            for handler in (HANDLER, "in order"):
+                self.begin(handler, 0)
+                self.enlist(handler, None, count, payments)
 
         @rule(handler=_handlers, position=st.integers(0, 2))
         def begin(self, handler: str, position: int) -> None:
@@ -134,7 +140,7 @@ def check_effects_histories(
                         tries=found.tries + 1,
                         error="no",
                         state=EffectState.DEAD if due_at is None else EffectState.DUE,
-                        due_at=one.due_at if due_at is None else due_at,
+                        due_at=found.due_at if due_at is None else due_at,
                     )
                 )
 

@@ -98,7 +98,14 @@ class MemoryEffectQueue:
             found = self._find(effect, EffectState.DUE)
             if found is None:
                 return
-            self._put(attrs.evolve(found, tries=found.tries + 1, error=error, due_at=due_at or found.due_at))
+            self._put(
+                attrs.evolve(
+                    found,
+                    tries=found.tries + 1,
+                    error=error,
+                    due_at=found.due_at if due_at is None else due_at,
+                )
+            )
             if due_at is None:
                 self._change(effect.handler, effect.event_id, _DUE, state=EffectState.DEAD)
 

@@ -64,7 +64,8 @@ _SHARED: Final = {
     "place": "SELECT position FROM tillport_effect_handlers WHERE handler = :handler",
     "move": "UPDATE tillport_effect_handlers SET position = :position "
     "WHERE handler = :handler AND position = :after RETURNING position",
-    "postpone": "UPDATE tillport_effects SET tries = tries + 1, error = :error, state = :state, due_at = :due_at "
+    "postpone": "UPDATE tillport_effects SET tries = tries + 1, error = :error, state = :state, "
+    "due_at = coalesce(CAST(:due_at AS DOUBLE PRECISION), due_at) "
     f"WHERE handler = :handler AND event_id = :event_id AND {_IS_DUE}",
     "retry": "UPDATE tillport_effects SET state = 'due', tries = 0, claims = 0, due_at = :now "
     f"WHERE handler = :handler AND event_id = :event_id AND {_IS_DEAD} RETURNING event_id",
@@ -199,7 +200,7 @@ def postpone_values(effect: Effect, error: str, due_at: float | None) -> dict[st
         "event_id": effect.event_id,
         "error": error,
         "state": EffectState.DEAD.value if due_at is None else EffectState.DUE.value,
-        "due_at": float(effect.due_at if due_at is None else due_at),
+        "due_at": None if due_at is None else float(due_at),
     }
 
 

@@ -226,7 +226,7 @@ class SyncEffectQueue(Generic[Tx]):
             marked = work.execute(sql.mark, ids_of([effect]))
             if marked:
                 with work.lend() as lent:
-                    _drive(run(lent, effect))
+                    drive(run(lent, effect))
         except Exception as failure:  # noqa: BLE001 - a handler may raise anything; the caller is told
             try:
                 work.undo()
@@ -272,7 +272,7 @@ class SyncEffectQueue(Generic[Tx]):
                 future.exception(2 * _CLOSING_SECONDS)
 
 
-def _drive(doing: Awaitable[None]) -> None:
+def drive(doing: Awaitable[None]) -> None:
     """Run a coroutine that never suspends, where there is no event loop."""
     coroutine = cast("Coroutine[Any, Any, None]", doing)
     try:

@@ -1,0 +1,105 @@
+"""Inline effects: the event, and what the host does about it, in one transaction of the host's, before Stripe hears 200.
+
+    log = AsyncInlineLog(PostgresEventLog(store), engine, partial(inline, handlers))
+    event, new = await record(verified, log, received_at=clock.now())
+
+For hosts that want no moment between the two, and pay for it: each webhook has a commit of its own (never a group's),
+waits for its handlers, and is answered with 5xx when one fails, so that Stripe sends it again. There are no retries of
+ours, no dead letters, and a handler that always fails keeps its event out of the log until Stripe gives up.
+
+The log's tables must be in the database of the engine. Reading goes through the log that is handed in.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import attrs
+from sqlalchemy import Connection, Engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from tillport.adapters.sql.effects_sync import drive
+from tillport.adapters.sql.host import record_on, record_on_async
+from tillport.ports.event_log import Event, EventLog, EventRefused, LogUnavailable, Page, RecordedEvent
+from tillport.ports.selector import Selector
+
+_REMEDY: Final = "Stripe sends the event again. Look at the handler's failure, which is this error's cause."
+
+
+class EffectFailed(LogUnavailable):
+    """A handler failed, or the database did. Neither the event nor anything that was done about it is there."""
+
+    code = "effect_failed"
+
+
+@attrs.frozen
+class _Reading:
+    """What both have in common: reading is the inner log's."""
+
+    _log: EventLog
+
+    async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
+        """See `EventLog.read`."""
+        return await self._log.read(after=after, where=where, limit=limit)
+
+    async def find(self, event_id: str) -> RecordedEvent | None:
+        """See `EventLog.find`."""
+        return await self._log.find(event_id)
+
+    async def head(self) -> int:
+        """See `EventLog.head`."""
+        return await self._log.head()
+
+
+@attrs.frozen
+class AsyncInlineLog(_Reading):
+    """Record through an async engine (PostgreSQL), and run `act` on each new event in the same transaction."""
+
+    _engine: AsyncEngine
+    _act: Callable[[AsyncConnection, Event], Awaitable[None]]
+
+    async def record(self, events: Sequence[Event]) -> Sequence[bool]:
+        """See `EventLog.record`. Raises `EffectFailed` when `act` does; then nothing is recorded."""
+        try:
+            async with self._engine.begin() as connection:
+                new = await record_on_async(connection, events)
+                for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
+                    await self._act(connection, event)
+                return new
+        except EventRefused:
+            raise
+        except Exception as error:
+            raise _failed(error) from error
+
+
+@attrs.frozen
+class InlineLog(_Reading):
+    """Record through a blocking engine (SQLite, PostgreSQL), on a thread, and run `act` in the same transaction."""
+
+    _engine: Engine
+    _act: Callable[[Connection, Event], Awaitable[None]]
+
+    async def record(self, events: Sequence[Event]) -> Sequence[bool]:
+        """See `EventLog.record`. Raises `EffectFailed` when `act` does; then nothing is recorded."""
+        return await asyncio.to_thread(self._record, events)
+
+    def _record(self, events: Sequence[Event]) -> Sequence[bool]:
+        try:
+            with self._engine.begin() as connection:
+                raw = connection.connection.driver_connection
+                if connection.dialect.name == "sqlite" and not getattr(raw, "in_transaction", False):
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                new = record_on(connection, events)
+                for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
+                    drive(self._act(connection, event))
+                return new
+        except EventRefused:
+            raise
+        except Exception as error:
+            raise _failed(error) from error
+
+
+def _failed(error: Exception) -> EffectFailed:
+    return EffectFailed(
+        f"The event was not recorded, with its effects ({type(error).__name__}).", remedy=_REMEDY
+    )

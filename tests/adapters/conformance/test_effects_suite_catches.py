@@ -1,0 +1,155 @@
+"""Negative controls: effect queues that are wrong in one way each, and the law that says so."""
+
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+
+from tillport.adapters.conformance.effects import EffectsCapabilities, effects_laws
+from tillport.adapters.conformance.effects_histories import check_effects_histories
+from tillport.adapters.memory.effects import MemoryEffectQueue
+from tillport.ports.effects import EffectState, Performed
+
+LAWS = {law.__name__: law for law in effects_laws(EffectsCapabilities(outages=True, refused_commits=True))}
+
+
+class MarksAfterwards(MemoryEffectQueue):
+    """Runs the handler in a transaction of its own, and notes afterwards that it is done."""
+
+    async def perform(self, effects, run):
+        told = []
+        for effect in effects:
+            await run(self.books, effect)
+            told.append(Performed(effect=effect, done=True))
+        for effect in effects:
+            self._change(effect.handler, effect.event_id, list(EffectState), state=EffectState.DONE)
+        return told
+
+
+class MarksBeforehand(MemoryEffectQueue):
+    """Notes that it is done, commits that, and then runs the handler."""
+
+    async def perform(self, effects, run):
+        told = await super().perform(effects, _nothing)
+        result = []
+        for one in told:
+            try:
+                if one.done:
+                    await run(self.books, one.effect)
+                result.append(one)
+            except Exception as failure:  # noqa: BLE001 - whatever a handler raises
+                result.append(Performed(effect=one.effect, failure=failure))
+        return result
+
+
+async def _nothing(_transaction, _effect):
+    return None
+
+
+class OneFailureFailsAll(MemoryEffectQueue):
+    async def perform(self, effects, run):
+        before = self.books
+        told = await super().perform(effects, run)
+        if any(one.failure for one in told):
+            self.books = before
+        return told
+
+
+class ForgetsTheOrder(MemoryEffectQueue):
+    def _waits(self, effect):
+        return False
+
+
+class HoldsUpEverybody(MemoryEffectQueue):
+    def _waits(self, effect):
+        return any(
+            other.position < effect.position and other.state in (EffectState.DUE, EffectState.DEAD)
+            for other in self._effects.values()
+        )
+
+
+class ClaimsForEver(MemoryEffectQueue):
+    async def claim(self, handler, *, now, until, limit):
+        return await super().claim(handler, now=now, until=until + 10**9, limit=limit)
+
+
+class ClaimsNothing(MemoryEffectQueue):
+    async def claim(self, handler, *, now, until, limit):
+        return await super().claim(handler, now=now, until=now, limit=limit)
+
+
+class EnlistsFromAnywhere(MemoryEffectQueue):
+    async def enlist(self, handler, effects, *, after, position):
+        await super().enlist(handler, effects, after=self._places.get(handler, after), position=position)
+        return True
+
+
+class BeginsAnew(MemoryEffectQueue):
+    async def begin(self, handler, *, position):
+        self._places[handler] = position
+        return position
+
+
+class RunsWhatIsSkipped(MemoryEffectQueue):
+    async def skip(self, handler, event_id):
+        return (handler, event_id) in self._effects
+
+
+class ForgetsWhatIsDue(MemoryEffectQueue):
+    async def forget(self, *, up_to):
+        gone = [key for key, one in self._effects.items() if one.position <= up_to]
+        for key in gone:
+            del self._effects[key]
+        return len(gone)
+
+
+class BuriesTheDone(MemoryEffectQueue):
+    async def postpone(self, effect, *, error, due_at):
+        self._change(effect.handler, effect.event_id, list(EffectState), state=EffectState.DEAD, error=error)
+
+
+WRONG = {
+    MarksAfterwards: "what_is_done_is_not_run_again",
+    MarksBeforehand: "a_failure_undoes_that_effect_alone",
+    OneFailureFailsAll: "a_failure_undoes_that_effect_alone",
+    ForgetsTheOrder: "in_order_means_one_at_a_time",
+    HoldsUpEverybody: "a_dead_letter_holds_up_its_own_payment_alone",
+    ClaimsForEver: "a_claim_ends_by_itself",
+    ClaimsNothing: "the_earliest_are_handed_out_first",
+    EnlistsFromAnywhere: "who_stands_elsewhere_enlists_nothing",
+    BeginsAnew: "a_handler_begins_once",
+    RunsWhatIsSkipped: "what_is_skipped_is_never_run",
+    ForgetsWhatIsDue: "forgetting_takes_what_is_settled",
+    BuriesTheDone: "who_was_overtaken_postpones_nothing",
+}
+
+
+@attrs.define
+class Bench:
+    queue: MemoryEffectQueue
+
+    @asynccontextmanager
+    async def open(self):
+        yield self.queue
+
+    async def write(self, transaction, line):
+        transaction.setdefault("lines", []).append(line)
+
+    async def lines(self):
+        return self.queue.books.get("lines", [])
+
+
+@pytest.mark.parametrize(("wrong", "law"), WRONG.items(), ids=[one.__name__ for one in WRONG])
+async def test_the_suite_catches(wrong, law) -> None:
+    with pytest.raises(AssertionError):
+        await LAWS[law](Bench(wrong()))
+
+
+@pytest.mark.parametrize("wrong", [MarksAfterwards, ForgetsTheOrder, RunsWhatIsSkipped, BuriesTheDone])
+def test_the_histories_catch(wrong) -> None:
+    @asynccontextmanager
+    async def new():
+        yield Bench(wrong())
+
+    with pytest.raises(Exception):  # noqa: B017, PT011 - the model's AssertionError, or what the handler of a history raised
+        check_effects_histories(new, examples=200, shrink=False)

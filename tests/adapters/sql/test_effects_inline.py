@@ -1,0 +1,75 @@
+"""Inline effects on SQLite: the event and its effect are both there, or neither."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from functools import partial
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from tillport.adapters.conformance.samples import event
+from tillport.adapters.sql.effects_inline import EffectFailed, InlineLog
+from tillport.adapters.sql.sqlite import SqliteEventLog
+from tillport.adapters.sql.sqlite_store import SqliteStore
+from tillport.domain.effects import inline
+from tillport.domain.handlers import Handlers
+from tillport.ports.event_log import EventRefused
+
+
+@pytest.fixture
+async def world(tmp_path):
+    path = tmp_path / "till.sqlite3"
+    store = SqliteStore(path)
+    inner = SqliteEventLog(store)
+    await inner.head()  # which makes the tables
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE receipts (charge TEXT)")
+    engine = create_engine(f"sqlite:///{path}")
+    handlers = Handlers()
+
+    @handlers.on("charge.succeeded", name="receipts")
+    def write(connection, event):
+        connection.execute(text("INSERT INTO receipts VALUES (:charge)"), {"charge": event.transaction_id})
+        if event.id == "evt_9":
+            raise ValueError("no")
+
+    def receipts():
+        with closing(sqlite3.connect(path)) as connection:
+            return [charge for (charge,) in connection.execute("SELECT charge FROM receipts ORDER BY charge")]
+
+    yield InlineLog(inner, engine, partial(inline, handlers)), receipts
+    engine.dispose()
+    await store.aclose()
+
+
+async def test_the_event_and_its_effect_are_there_together(world) -> None:
+    log, receipts = world
+    assert await log.record([event(1), event(2)]) == [True, True]
+    assert await log.record([event(1)]) == [False]
+    assert receipts() == ["ch_1", "ch_2"]
+    assert [one.event.id for one in (await log.read(after=0)).events] == ["evt_1", "evt_2"]
+
+
+async def test_a_handler_that_fails_keeps_the_event_out(world) -> None:
+    log, receipts = world
+    with pytest.raises(EffectFailed) as caught:
+        await log.record([event(9)])
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert receipts() == []
+    assert await log.head() == 0
+    assert await log.find("evt_9") is None
+
+
+async def test_repeated_at_the_same_time_it_is_done_once(world) -> None:
+    log, receipts = world
+    told = await asyncio.gather(*(log.record([event(1)]) for _ in range(5)))
+    assert sorted(new for (new,) in told) == [False] * 4 + [True]
+    assert receipts() == ["ch_1"]
+
+
+async def test_what_can_not_be_kept_is_refused_as_ever(world) -> None:
+    log, receipts = world
+    with pytest.raises(EventRefused):
+        await log.record([event(1, body=b"\0")])
+    assert receipts() == []
