@@ -65,7 +65,8 @@ def without_client_secret(body: bytes) -> bytes:
     >>> without_client_secret(b'{"data":{"object":{"client_secret":"pi_1_secret_2"}}}')
     b'{"data":{"object":{"client_secret":null}}}'
     """
-    if b"client_" not in body and b"\\u" not in body:  # cheap, and no escape can hide the name from it
+    # No escape can hide the name from this, and a body without a backslash is looked through but once.
+    if b'client_secret"' not in body and (b"\\" not in body or b"\\u" not in body):
         return body
     try:
         decoded = msgspec.json.decode(body)

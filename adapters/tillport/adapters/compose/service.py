@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -20,8 +20,9 @@ from tillport.adapters.compose.stores import Stores, open_stores
 from tillport.adapters.memory.access import StaticKeyRing
 from tillport.adapters.memory.channel import MemoryChannel
 from tillport.adapters.memory.policy import MaximumAmount
-from tillport.adapters.runtime import Loop, RelayWork, ResolverWork, SystemClock
+from tillport.adapters.runtime import Loop, RelayWork, ResolverWork, RetentionWork, SystemClock, Work
 from tillport.adapters.runtime.group_commit import GroupCommit
+from tillport.adapters.runtime.tail import GATHER_SECONDS, SharedTail
 from tillport.domain.charge import DEFAULT_TRY_SECONDS, Charging
 from tillport.domain.till import Till
 from tillport.domain.verify import Verifier
@@ -30,6 +31,7 @@ from tillport.ports.channel import Channel
 from tillport.ports.clock import Clock
 from tillport.ports.effects import EffectQueue
 from tillport.ports.errors import TillportError
+from tillport.ports.housekeeping import Housekeeping
 from tillport.ports.payments import PaymentGateway
 from tillport.ports.policy import ChargePolicy
 
@@ -99,6 +101,7 @@ async def open_service(
     Raises `SettingsRefused` and `UnsafeConfiguration`, and then nothing is left open.
     """
     settings.check()
+    time_passes = clock is None
     clock = clock or SystemClock()
     random = random or Random()  # noqa: S311 - spreads retries in time; no secret comes from it
     async with AsyncExitStack() as closing:
@@ -106,7 +109,9 @@ async def open_service(
             stores = await closing.enter_async_context(open_stores(settings.database_url, clock))
         if gateway is None:
             gateway = _stripe_gateway(settings, clock, stripe_http_client, closing)
-        log = GroupCommit(stores.log, commits_in_flight_max=stores.commits_in_flight_max)
+        # Readers gather only where the time passes by itself: a simulation's clock would let them wait for ever.
+        tail = SharedTail(stores.log, clock, gather_seconds=GATHER_SECONDS if time_passes else 0.0)
+        log = GroupCommit(tail, commits_in_flight_max=stores.commits_in_flight_max)
         closing.push_async_callback(log.aclose)
         if channel is None:
             channel = _channel(settings.messaging_url, clock, closing)
@@ -128,9 +133,11 @@ async def open_service(
         )
         relay = RelayWork(log=log, channel=channel, cursors=stores.cursors, clock=clock, owner=_owner(random))
         resolver = ResolverWork(charging=till.charging, log=log)
+        works: list[Work] = [relay, resolver]
+        if settings.retention_days is not None:
+            works.append(_retention(settings, stores, clock, _owner(random)))
         loops = tuple(
-            Loop(work=work, clock=clock, doorbell=stores.doorbell, random=random)
-            for work in (relay, resolver)
+            Loop(work=work, clock=clock, doorbell=stores.doorbell, random=random) for work in works
         )
         if run_loops:
             for loop in loops:
@@ -148,6 +155,20 @@ async def open_service(
             resolver=resolver,
             loops=loops,
         )
+
+
+def _retention(settings: Settings, stores: Stores, clock: Clock, owner: str) -> RetentionWork:
+    from tillport.adapters.compose.looking import open_unfinished_effects
+
+    assert settings.retention_days is not None, "asked before"
+    return RetentionWork(
+        keeper=cast("Housekeeping", stores.log),  # every log that settings can name keeps house too
+        cursors=stores.cursors,
+        clock=clock,
+        owner=owner,
+        keep_seconds=settings.retention_days * 86_400,
+        effects=lambda: open_unfinished_effects(settings.database_url),
+    )
 
 
 def _stripe_gateway(

@@ -104,6 +104,12 @@ class MemoryChannel:
         for message in messages:
             refuse_unsendable(message)
             self._check_size(message)
+        try:
+            self._store_all(messages)
+        finally:
+            self.stir()
+
+    def _store_all(self, messages: Sequence[Message]) -> None:
         for message in messages:
             if self.breaks_after is not None:
                 if self.breaks_after <= 0:
@@ -159,11 +165,11 @@ class MemoryChannel:
         if since is not None and now - since < self.duplicate_window_seconds:
             return
         self._known[message.id] = now
-        self._messages.append(attrs.evolve(message, headers=dict(message.headers)))
+        copy = Message(id=message.id, key=message.key, headers=dict(message.headers), body=message.body)
+        self._messages.append(copy)
         if self.keeps is not None and len(self._messages) > self.keeps:
             self.first += 1
             self._known.pop(self._messages.pop(0).id, None)
-        self.stir()
 
 
 @attrs.define(eq=False)
