@@ -20,6 +20,7 @@ from tillport.simulator.ids import Ids, stem_of
 from tillport.simulator.sums import Sums
 
 if TYPE_CHECKING:
+    from tillport.simulator.journal import Journal
     from tillport.simulator.resources.balance_transactions import BalanceTransaction
     from tillport.simulator.resources.charges import Charge
     from tillport.simulator.resources.confirmation_tokens import ConfirmationToken
@@ -73,8 +74,12 @@ class Account:
         publishable_key: str,
         retry_seconds: tuple[float, ...],
         settle_seconds: float,
+        name: str = "",
     ) -> None:
         self.clock = clock
+        # The name of a private account; the simulator's own has none.
+        self.name = name
+        self.journal: Journal | None = None
         self.seed = seed
         self.secret_key = secret_key
         self.publishable_key = publishable_key

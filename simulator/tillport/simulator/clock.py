@@ -37,6 +37,10 @@ class ManualClock:
             raise ValueError("time does not run backwards: give a step of zero or more seconds")
         self._now += seconds
 
+    def fork(self) -> "ManualClock":
+        """Return a clock of its own that stands at the same time."""
+        return ManualClock(self._now)
+
 
 class RealClock:
     """Follow the machine's time (freezegun's, where it is active) plus what `advance` added."""
@@ -52,3 +56,15 @@ class RealClock:
         if seconds < 0:
             raise ValueError("time does not run backwards: give a step of zero or more seconds")
         self._ahead += seconds
+
+    def fork(self) -> "RealClock":
+        """Return a clock of its own, as far ahead of real time as this one."""
+        made = RealClock()
+        made._ahead = self._ahead
+        return made
+
+
+def fork_clock(clock: Clock) -> Clock:
+    """Return a clock for a copy: the clock's own `fork`, or the same clock where it has none."""
+    fork = getattr(clock, "fork", None)
+    return clock if fork is None else fork()

@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar
 from tillport.simulator.errors import ApiError, invalid, missing_object
 
 T = TypeVar("T")
+# Called with the kind, the new version and the old one.
+Watch = Callable[[str, Any, Any], None]
 
 
 class Page(Generic[T]):
@@ -28,7 +30,18 @@ class Page(Generic[T]):
 class Collection(Generic[T]):
     """Hold the current version of every object of one kind."""
 
-    __slots__ = ("_created", "_indexes", "_positions", "_rows", "count", "kind")
+    __slots__ = (
+        "_created",
+        "_forgotten",
+        "_indexes",
+        "_positions",
+        "_rows",
+        "_shared",
+        "_special",
+        "_watch",
+        "count",
+        "kind",
+    )
 
     def __init__(self, kind: str, *, indexed: Sequence[str] = ()) -> None:
         self.kind = kind
@@ -37,9 +50,17 @@ class Collection(Generic[T]):
         self._created = array("q")
         self._positions: dict[str, int] = {}
         self._indexes: dict[str, dict[Any, array[int]]] = {name: {} for name in indexed}
+        # How many rows `keep` let go: positions that others remember count them.
+        self._forgotten = 0
+        # The rare cases, behind one flag: tables shared with a fork, somebody who watches every change.
+        self._special = False
+        self._shared = False
+        self._watch: Watch | None = None
 
     def add(self, item: T, created: int | None = None) -> T:
         """Append an object; `created` is for kinds whose wire form does not carry it."""
+        if self._special:
+            self._before(item, None)
         row: Any = item
         position = len(self._rows)
         self._positions[row.id] = position
@@ -54,6 +75,8 @@ class Collection(Generic[T]):
         """Replace the object of the same id by a new version."""
         row: Any = item
         position = self._positions[row.id]
+        if self._special:
+            self._before(item, self._rows[position])
         if self._indexes:
             old: Any = self._rows[position]
             for name, index in self._indexes.items():
@@ -93,11 +116,57 @@ class Collection(Generic[T]):
 
     def since(self, position: int) -> list[T]:
         """Return what was added from a position on, oldest first; for kinds whose objects are never removed."""
-        return [row for row in self._rows[position:] if row is not None]
+        return [row for row in self._rows[max(0, position - self._forgotten) :] if row is not None]
 
     def remove(self, object_id: str) -> None:
+        if self._special:
+            self._before(None, self._rows[self._positions[object_id]])
         self._rows[self._positions.pop(object_id)] = None
         self.count -= 1
+
+    # Rare: forks, watchers, retention ------------------------------------------------------------------------
+
+    def fork(self) -> "Collection[T]":
+        """Return a copy that shares the tables until one of the two writes; nobody watches the copy."""
+        made: Collection[T] = Collection.__new__(Collection)
+        for name in ("kind", "count", "_rows", "_created", "_positions", "_indexes", "_forgotten"):
+            setattr(made, name, getattr(self, name))
+        made._watch = None
+        self._shared = self._special = True
+        made._shared = made._special = True
+        return made
+
+    def watch(self, watch: "Watch | None") -> None:
+        """Let somebody see every change before it is made: `watch(kind, new, old)`, one of the two may be None."""
+        self._watch = watch
+        self._special = self._shared or watch is not None
+
+    def _before(self, new: T | None, old: T | None) -> None:
+        if self._shared:
+            self._rows, self._positions = self._rows.copy(), self._positions.copy()
+            self._created = self._created[:]
+            self._indexes = {
+                name: {value: positions[:] for value, positions in index.items()}
+                for name, index in self._indexes.items()
+            }
+            self._shared = False
+            self._special = self._watch is not None
+        if self._watch is not None:
+            self._watch(self.kind, new, old)
+
+    def keep(self, wanted: Callable[[T], bool]) -> set[str]:
+        """Forget all objects that are not wanted, and the room they took; return their ids."""
+        rows = [(row, at) for row, at in zip(self._rows, self._created, strict=True) if row is not None]
+        kept = [(row, at) for row, at in rows if wanted(row)]
+        gone = {row.id for row, _ in rows if not wanted(row)} if len(kept) < len(rows) else set()  # type: ignore[attr-defined] # every row has an id
+        forgotten = self._forgotten + len(self._rows) - len(kept)
+        watch, names = self._watch, tuple(self._indexes)
+        Collection.__init__(self, self.kind, indexed=names)
+        for row, at in kept:
+            self.add(row, at)
+        self._forgotten = forgotten
+        self.watch(watch)
+        return gone
 
     def __len__(self) -> int:
         return self.count

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from tillport.simulator import accounts_control
 from tillport.simulator.errors import ApiError, invalid
 from tillport.simulator.faults import Fault, Faults
 from tillport.simulator.form import decode
@@ -38,7 +39,7 @@ def control(simulator: Simulator, request: Request) -> Response:
     try:
         if name == "3ds":
             return _bank(simulator, method, rest, request)
-        payload = _answer(simulator, method, name, request)
+        payload = _answer(simulator, method, name, rest, request)
     except ApiError as error:
         return _json(error.status, error.body())
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError, TypeError) as error:
@@ -46,9 +47,15 @@ def control(simulator: Simulator, request: Request) -> Response:
     return _json(200, payload)
 
 
-def _answer(simulator: Simulator, method: str, name: str, request: Request) -> Any:
+def _answer(simulator: Simulator, method: str, name: str, rest: str, request: Request) -> Any:
     account = simulator.account
+    if name == "accounts":
+        return accounts_control.answer(simulator, method, rest, lambda: _body(request))
     match method, name:
+        case "POST", "reset":
+            _body(request)
+            simulator.reset()
+            return _state(simulator)
         case "GET", "":
             return _state(simulator)
         case "POST", "clock":
@@ -86,6 +93,7 @@ def _state(simulator: Simulator) -> dict[str, Any]:
     account = simulator.account
     return {
         "account": account.id,
+        "accounts": simulator.private_accounts.names(),
         "now": account.now(),
         "seed": account.seed,
         "secret_key": account.secret_key,

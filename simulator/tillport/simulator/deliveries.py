@@ -50,6 +50,8 @@ class Attempt(msgspec.Struct, frozen=True):
     number: int
     at: float
     faults: tuple[str, ...] = ()
+    # The private account that sends it; the simulator's own has no name.
+    account: str = ""
 
 
 class AttemptLog(msgspec.Struct, gc=False):
@@ -174,6 +176,15 @@ class Deliveries:
         self._sequence += 1
         heappush(self._heap, (due, self._account.faults.tie(), self._sequence, delivery))
 
+    @property
+    def attempted(self) -> int:
+        """Count the attempts handed out so far: the last one's id."""
+        return self._attempts
+
+    def number_after(self, attempted: int) -> None:
+        """Number attempts on from there, so that a late answer to an attempt of another account is nobody's here."""
+        self._attempts = max(self._attempts, attempted)
+
     def next_due(self) -> float | None:
         return self._heap[0][0] if self._heap else None
 
@@ -255,6 +266,8 @@ class Deliveries:
         log = AttemptLog(number, now, event.id, event.type, endpoint.id, delivery.number, names)
         self.log.append(log)
         self._open[number] = (None if twin else delivery, log)
+        if self._account.journal is not None:
+            self._account.journal.attempted(log)
         return Attempt(
             number,
             event.id,
@@ -266,6 +279,7 @@ class Deliveries:
             delivery.number,
             now,
             names,
+            self._account.name,
         )
 
     def settle(self, attempt: Attempt, status: int | None) -> None:
@@ -275,6 +289,8 @@ class Deliveries:
             return
         delivery, log = found
         log.status = status or 0
+        if self._account.journal is not None:
+            self._account.journal.answered(self._account.now(), log)
         if delivery is None or delivery.by_hand:
             return
         event_id = delivery.event.id

@@ -9,6 +9,7 @@ Delivery faults: `duplicate`, `drop`, `delay`, `reorder`, `tamper`, `wrong_secre
 """
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -97,12 +98,14 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class FaultPlan:
     """Decide, request by request and delivery by delivery, which faults strike: the script first, then the rates."""
 
-    __slots__ = ("_after", "_before", "_delivery", "_random", "rates", "script")
+    __slots__ = ("_after", "_before", "_delivery", "_random", "on_strike", "rates", "script")
 
     def __init__(self, rates: Faults, seed: int | str) -> None:
         # Its own stream, so that a fault never shifts the ids of what comes after it.
         self._random = random.Random(f"{seed}:faults")  # noqa: S311 - repeatable on purpose
         self.script: list[Fault] = []
+        # Told of every fault that strikes, and what it strikes: a request's "METHOD path" or an event's type.
+        self.on_strike: Callable[[Fault, str], None] | None = None
         self.set_rates(rates)
 
     def set_rates(self, rates: Faults) -> None:
@@ -112,10 +115,10 @@ class FaultPlan:
         self._delivery = _on(rates, DELIVERY)
 
     def before(self, method: str, path: str) -> Fault | None:
-        return self._request(BEFORE, self._before, method, path)
+        return self._told(self._request(BEFORE, self._before, method, path), method, path)
 
     def after(self, method: str, path: str) -> Fault | None:
-        return self._request(AFTER, self._after, method, path)
+        return self._told(self._request(AFTER, self._after, method, path), method, path)
 
     def _request(
         self, kinds: tuple[str, ...], rates: tuple[tuple[str, float], ...], method: str, path: str
@@ -140,7 +143,15 @@ class FaultPlan:
             if fault.kind in DELIVERY and fault.fits_event(type_) and self._strikes(fault)
         ]
         found += [Fault(kind=kind) for kind, rate in self._delivery if self._random.random() < rate]
+        if self.on_strike is not None:
+            for fault in found:
+                self.on_strike(fault, type_)
         return tuple(found)
+
+    def _told(self, fault: Fault | None, method: str, path: str) -> Fault | None:
+        if fault is not None and self.on_strike is not None:
+            self.on_strike(fault, f"{method} {path}")
+        return fault
 
     def _strikes(self, fault: Fault) -> bool:
         if fault.skip > 0:

@@ -17,7 +17,7 @@ KEPT_SECONDS = 24 * 3600
 MAX_KEY = 255
 
 
-class Record(msgspec.Struct, gc=False):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """What was answered under a key, and from when on it may be replayed."""
 
     fingerprint: bytes
@@ -63,13 +63,21 @@ class Idempotency:
         """Remember a failure in the place of the success that was never told."""
         record = self._records.get(key)
         if record is not None:
-            record.status, record.payload = status, payload
+            self._records[key] = msgspec.structs.replace(record, status=status, payload=payload)
+
+    def forget_all_but(self, count: int) -> None:
+        """Forget the oldest keys, so that at most `count` are left."""
+        while len(self._order) > count:
+            created, key = self._order.popleft()
+            record = self._records.get(key)
+            if record is not None and record.created <= created:
+                del self._records[key]
 
     def hold(self, key: str, until: float) -> None:
         """Keep a key in flight until a slow answer is out."""
         record = self._records.get(key)
         if record is not None:
-            record.answered_at = until
+            self._records[key] = msgspec.structs.replace(record, answered_at=until)
 
 
 def fingerprint(method: str, path: str, params: dict[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ Nothing here waits: what an edge must do to the connection (reset it, stall, dri
 from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -23,6 +24,9 @@ from tillport.simulator.resources.common import Call, Route
 from tillport.simulator.resources.payment_intents import PaymentIntent, public
 
 MAX_BODY = 1_000_000
+_OF_STRIPE_JS = frozenset(
+    ("key", "_stripe_version", "_stripe_account", "payment_user_agent", "guid", "muid", "sid")
+)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -148,7 +152,7 @@ class Wire:
         return found, version if _is_version(version) else API_VERSION
 
     def _authenticate(self, request: Request, query: str) -> Key:
-        given = _key_of(request, query)
+        given = key_of(request, query)
         if not given:
             raise ApiError(
                 401,
@@ -237,9 +241,10 @@ class Wire:
         replayed: bool = False,
         fault: str | None = None,
     ) -> None:
-        self.seen.append(
-            Seen(account.now(), method[:16], path[:300], status, request_id, key, replayed, fault)
-        )
+        seen = Seen(account.now(), method[:16], path[:300], status, request_id, key, replayed, fault)
+        self.seen.append(seen)
+        if account.journal is not None:
+            account.journal.write(seen.at, "request", f"{seen.method} {seen.path}", request_id, seen)
 
 
 def run(
@@ -283,8 +288,8 @@ def _params(request: Request, method: str, query: str) -> dict[str, Any]:
             raise invalid("Invalid encoding: the body must be percent-encoded UTF-8.", None) from None
         params = {**params, **decode(text)}
     # Stripe.js sends its key, and a fingerprint of itself, among the parameters.
-    for name in ("key", "_stripe_version", "_stripe_account", "payment_user_agent", "guid", "muid", "sid"):
-        params.pop(name, None)
+    if not _OF_STRIPE_JS.isdisjoint(params):
+        params = {name: value for name, value in params.items() if name not in _OF_STRIPE_JS}
     return params
 
 
@@ -299,7 +304,7 @@ def _json(body: bytes) -> dict[str, Any]:
     return read
 
 
-def _key_of(request: Request, query: str) -> str | None:
+def key_of(request: Request, query: str) -> str | None:
     header = request.headers.get("authorization", "")
     scheme, _, value = header.partition(" ")
     value = value.strip()
@@ -319,6 +324,7 @@ def _key_of(request: Request, query: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=64)
 def _is_version(text: str) -> bool:
     date, _, name = text.partition(".")
     parts = date.split("-")
