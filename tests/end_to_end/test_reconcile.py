@@ -377,6 +377,51 @@ def test_whatever_was_lost_is_found(tmp_path_factory, losses, pauses, refunds, s
     asyncio.run(play())
 
 
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 6), min_size=1, max_size=4), charges=st.integers(1, 6))
+def test_a_run_that_is_cut_anywhere_is_made_good_by_the_next(tmp_path_factory, cuts, charges) -> None:
+    """Each run dies after some steps, as a process that is killed does; the last one is let be."""
+    import asyncio
+
+    async def play() -> None:
+        town = Town(tmp_path_factory.mktemp("town"))
+        async with town.till() as service:
+            for _ in range(charges):
+                await town.charge(service)
+                town.simulator.advance(DAY / 3)
+            for cut in cuts:
+                now = town.clock.now()
+                async with open_reconciling(
+                    town.settings, clock=town.clock, stores=service.stores, stripe_http_client=town.client
+                ) as using:
+                    run = Reconciliation(using, window(since=now - 7 * DAY, now=now))
+                    for _ in range(cut):
+                        await run.step()
+            report = await town.reconcile(service)
+            assert report.agrees, report.differences
+            logged = await logged_ids(service)
+            assert len(logged) == len(set(logged))
+            assert set(logged) == town.stripe_ids()
+
+    asyncio.run(play())
+
+
+async def test_beside_webhooks_that_arrive_each_event_is_recorded_once(town: Town) -> None:
+    import asyncio
+
+    async with town.till() as service:
+        for _ in range(30):
+            await town.charge(service)
+            town.simulator.advance(60)
+        events = sorted(town.stripe_ids())
+        report, *_ = await asyncio.gather(
+            town.reconcile(service), town.deliver(service), town.reconcile(service)
+        )
+        logged = await logged_ids(service)
+        assert sorted(logged) == events
+        assert report.agrees, report.differences
+
+
 # The command -----------------------------------------------------------------------------------------------------------
 
 
