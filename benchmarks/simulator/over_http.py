@@ -1,6 +1,6 @@
 """Payments a second over HTTP, webhooks delivered and counted, beside a server that does nothing in the same run.
 
-python benchmarks/simulator/http.py 4000
+python benchmarks/simulator/over_http.py 4000
 
 Three programs: the server (one process, one core), and this one, which sends from eight connections with keep-alive
 and receives the webhooks. In turn: an ASGI app that answers a fixed body (what the machine, uvicorn and this client
