@@ -149,7 +149,8 @@ class Deliverer:
         self._concurrency = concurrency
         self._timeout_seconds = timeout_seconds
         self._targets: dict[str, _Target] = {}
-        self._active: dict[int, _Connection | None] = {}
+        # By account and attempt: each account numbers its own.
+        self._active: dict[tuple[str, int], _Connection | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: list[asyncio.Future[None]] = []
         self._blocked: list[asyncio.Future[None]] = []
@@ -210,7 +211,7 @@ class Deliverer:
 
     async def room(self, backlog: int) -> None:
         """Wait until at most so many deliveries wait; a failing endpoint's future retries do not count."""
-        while self._simulator.account.deliveries.backlog > backlog and self._active:
+        while self._simulator.backlog > backlog and self._active:
             waiter = self._loop.create_future()
             self._blocked.append(waiter)
             await waiter
@@ -242,13 +243,13 @@ class Deliverer:
 
     def _send(self, attempt: Attempt) -> None:
         if attempt.url.startswith(SCHEME):
-            self._active[attempt.id] = None
+            self._active[attempt.account, attempt.id] = None
             self._spawn(self._stream(attempt))
             return
         target = self._targets.get(attempt.url)
         if target is None:
             target = self._targets[attempt.url] = _Target(attempt.url)
-        self._active[attempt.id] = None
+        self._active[attempt.account, attempt.id] = None
         while target.idle:
             connection = target.idle.pop()
             if connection.open:
@@ -284,13 +285,13 @@ class Deliverer:
                 target.idle.append(connection)
             self._settle(attempt, status)
 
-        self._active[attempt.id] = connection
+        self._active[attempt.account, attempt.id] = connection
         lines = "".join([f"{name}: {value}\r\n" for name, value in attempt.headers.items()])
         head = f"{lines}Content-Length: {len(attempt.body)}\r\n\r\n".encode()
         connection.send(target.head + head + attempt.body, done, self._loop.time())
 
     def _settle(self, attempt: Attempt, status: int | None) -> None:
-        self._active.pop(attempt.id, None)
+        self._active.pop((attempt.account, attempt.id), None)
         self._simulator.delivery_result(attempt, status)
         if self._blocked:
             self._blocked = _resolved(self._blocked)

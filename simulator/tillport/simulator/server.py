@@ -71,7 +71,7 @@ class Server:
         shown = f"[{host}]" if ":" in host else host
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{shown}:{self.port}"
-        self.simulator.account.base_url = self.url
+        self.simulator.base_url = self.url
         self._started = threading.Event()
         config = uvicorn.Config(
             self.app,

@@ -42,6 +42,7 @@ class _Endpoint(msgspec.Struct, frozen=True):
 
 class _Session(msgspec.Struct):
     id: str
+    simulator: Simulator
     account: Account
     secret: str
     send: Any = None
@@ -61,6 +62,7 @@ class Listeners:
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
         self._sessions: dict[str, _Session] = {}
+        self._count = 0
 
     # The session ---------------------------------------------------------------------------------------------
 
@@ -74,11 +76,14 @@ class Listeners:
         )
         if probe.connection != "ok" or probe.status != 200:
             return probe
-        account = self._simulator.account
-        number = len(self._sessions) + 1
+        simulator, _ = self._simulator.resolve(request)
+        account = simulator.account
+        self._count += 1
         # One secret for an account, whoever listens: `stripe listen --print-secret` is asked in another process.
         secret = "whsec_" + sha256(f"stripecli:{account.id}".encode()).hexdigest()
-        session = _Session(f"cliws_{sha256(f'{secret}:{number}'.encode()).hexdigest()[:24]}", account, secret)
+        session = _Session(
+            f"cliws_{sha256(f'{secret}:{self._count}'.encode()).hexdigest()[:24]}", simulator, account, secret
+        )
         while len(self._sessions) >= MAX_SESSIONS:
             self._end(self._sessions.pop(next(iter(self._sessions))))
         self._sessions[session.id] = session
@@ -110,7 +115,7 @@ class Listeners:
         if session.send is not None:
             self._end(session)
         session.send = send
-        with self._simulator.lock:
+        with session.simulator.lock:
             session.account.deliveries.register(_Endpoint(session.id, SCHEME + session.id), session.secret)
         try:
             while (message := await receive())["type"] == "websocket.receive":
@@ -134,7 +139,7 @@ class Listeners:
 
     def _end(self, session: _Session) -> None:
         session.send = None
-        with self._simulator.lock:
+        with session.simulator.lock:
             session.account.deliveries.unregister(session.id)
 
     async def deliver(self, attempt: Attempt) -> int | None:
