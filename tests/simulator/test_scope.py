@@ -1,10 +1,12 @@
 """Whatever the official SDK can call is answered, or refused by name: nothing real is taken for a typing error."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import stripe
+from stripe import RequestOptions
 
 from tillport.simulator.errors import ApiError
 from tillport.simulator.routes import find
@@ -36,6 +38,43 @@ def test_every_call_of_the_sdk_is_modelled_or_refused_by_name() -> None:
     assert unheard_of == []
     assert len(every) > 500
     assert modelled > 70
+
+
+# How a call is made, which the SDK types beside what it says.
+OPTIONS = frozenset(RequestOptions.__annotations__)
+_PARAMS = re.compile(r'params: (?:Optional\[)?"(\w+)"')
+
+
+def parameters() -> dict[tuple[str, str], set[str]]:
+    """Return the parameters of every call in the SDK's sources, by its method and path."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for file in Path(stripe.__file__).parent.rglob("*_service.py"):
+        text = file.read_text()
+        for block in re.split(r"\n    (?:async )?def ", text)[1:]:
+            call, typed = _CALL.search(block), _PARAMS.search(block)
+            if call is None or typed is None:
+                continue
+            name = typed[1]
+            module = re.search(rf"from (stripe\.params[\w.]*) import (?:\(\s*)?{name}\b", text)
+            assert module is not None, name
+            names = set(getattr(import_module(module[1]), name).__annotations__)
+            found[call[1].upper(), re.sub(r"\{[^}]*\}", "x", call[2])] = names - OPTIONS
+    return found
+
+
+def test_every_parameter_of_a_modelled_call_is_taken_or_refused_by_name() -> None:
+    unheard_of = []
+    judged = 0
+    for (method, path), names in sorted(parameters().items()):
+        try:
+            spec = find(method, path)[0].spec
+        except ApiError:
+            continue
+        judged += 1
+        missing = names - spec.fields.keys() - spec.unmodelled - {"expand"}
+        unheard_of += [f"{method} {path}: {name}" for name in sorted(missing)]
+    assert unheard_of == []
+    assert judged > 50
 
 
 @pytest.mark.parametrize(

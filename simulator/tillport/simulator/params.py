@@ -219,15 +219,15 @@ def limit(value: Any, name: str) -> int:
     return number
 
 
-def list_spec(**filters: Parser) -> Spec:
-    """Return the parameters of a list: the page, `created`, and the route's own filters."""
+def list_spec(*unmodelled: str, **filters: Parser) -> Spec:
+    """Return the parameters of a list: the page, `created`, the route's own filters, and those not modelled."""
     page: dict[str, Parser] = {
         "limit": limit,
         "starting_after": string,
         "ending_before": string,
         "created": created,
     }
-    return Spec({**page, **filters})
+    return Spec({**page, **filters}, unmodelled=frozenset(unmodelled))
 
 
 def _shown(value: Any) -> str:

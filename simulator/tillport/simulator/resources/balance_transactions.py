@@ -121,7 +121,7 @@ def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
     return List(data=data, has_more=page.has_more, url="/v1/balance_transactions")
 
 
-LIST = p.list_spec(source=p.string, type=p.string, currency=p.string)
+LIST = p.list_spec("payout", source=p.string, type=p.string, currency=p.string)
 
 ROUTES = (
     Route("GET", "/v1/balance_transactions", list_, LIST),

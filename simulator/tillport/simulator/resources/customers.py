@@ -70,6 +70,7 @@ _FIELDS: dict[str, p.Parser] = {
     ),
     "source": sources.SOURCE,
     "card": sources.SOURCE,
+    "validate": p.only(True),
     "tax_exempt": p.one_of("none", "exempt", "reverse", empty=True),
     **dict.fromkeys(_WORDS, p.string),
 }
@@ -79,7 +80,7 @@ _UNMODELLED = frozenset(
 )
 CREATE = Spec({**_FIELDS, "payment_method": p.string}, unmodelled=_UNMODELLED)
 UPDATE = Spec({**_FIELDS, "default_source": p.string, "default_card": p.string}, unmodelled=_UNMODELLED)
-LIST = p.list_spec(email=p.string)
+LIST = p.list_spec("test_clock", email=p.string)
 
 
 def create(account: Account, call: Call, params: dict[str, Any]) -> Customer:
@@ -206,7 +207,7 @@ ROUTES = (
         "GET",
         "/v1/customers/{customer}/payment_methods",
         payment_methods_of,
-        p.list_spec(type=p.only("card")),
+        p.list_spec(type=p.only("card"), allow_redisplay=payment_methods.ALLOW_REDISPLAY),
     ),
     Route("GET", "/v1/customers/{customer}/payment_methods/{payment_method}", payment_method_of),
 )

@@ -82,18 +82,21 @@ CARD_INPUT = Spec(
     },
     unmodelled=frozenset({"networks"}),
 )
+ALLOW_REDISPLAY = p.one_of("always", "limited", "unspecified")
 _DATA: dict[str, p.Parser] = {
     "type": p.only("card"),
     "card": p.hash_of(CARD_INPUT),
     "billing_details": BILLING_DETAILS,
     "metadata": p.metadata,
-    "allow_redisplay": p.one_of("always", "limited", "unspecified"),
+    "allow_redisplay": ALLOW_REDISPLAY,
 }
 _OTHER_TYPES = frozenset(
-    "acss_debit affirm afterpay_clearpay alipay amazon_pay au_becs_debit bacs_debit bancontact blik boleto cashapp "
-    "customer_balance eps fpx giropay grabpay ideal interac_present klarna konbini link mobilepay multibanco oxxo "
-    "p24 pay_by_bank paynow paypal pix promptpay radar_options revolut_pay sepa_debit sofort swish twint "
-    "us_bank_account wechat_pay zip customer payment_method custom".split()
+    "acss_debit affirm afterpay_clearpay alipay alma amazon_pay au_becs_debit bacs_debit bancontact billie "
+    "bizum blik boleto cashapp crypto custom customer customer_balance eps fpx giropay grabpay ideal "
+    "interac_present kakao_pay klarna konbini kr_card link mb_way mobilepay multibanco naver_pay "
+    "nz_bank_account oxxo p24 pay_by_bank payco payment_method paynow paypal paypay payto pix promptpay "
+    "radar_options revolut_pay samsung_pay satispay scalapay sepa_debit sequra sofort sunbit swish twint upi "
+    "us_bank_account wechat_pay zip".split()
 )
 DATA = p.hash_of(Spec(_DATA, required=("type",), unmodelled=_OTHER_TYPES))
 CREATE = Spec(_DATA, required=("type",), unmodelled=_OTHER_TYPES)
@@ -101,11 +104,14 @@ UPDATE = Spec(
     {
         "billing_details": BILLING_DETAILS,
         "metadata": p.metadata,
-        "allow_redisplay": _DATA["allow_redisplay"],
+        "allow_redisplay": ALLOW_REDISPLAY,
         "card": p.hash_of(Spec({"exp_month": p.integer, "exp_year": p.integer})),
-    }
+    },
+    unmodelled=frozenset({"us_bank_account"}),
 )
-LIST = p.list_spec(customer=p.string, type=p.only("card"), allow_redisplay=_DATA["allow_redisplay"])
+LIST = p.list_spec(
+    "customer_account", customer=p.string, type=p.only("card"), allow_redisplay=ALLOW_REDISPLAY
+)
 
 _MAGIC: dict[str, CardDetails] = {}
 

@@ -33,7 +33,7 @@ def SOURCE(value: Any, name: str) -> Any:  # noqa: N802 - a parser, named as the
     return p.string(value, name)
 
 
-CREATE = Spec({"source": SOURCE, "card": SOURCE, "metadata": p.metadata, "validate": p.boolean})
+CREATE = Spec({"source": SOURCE, "card": SOURCE, "metadata": p.metadata, "validate": p.only(True)})
 UPDATE = Spec(
     {
         **dict.fromkeys((*_ADDRESS, "name", "exp_month", "exp_year"), p.string),

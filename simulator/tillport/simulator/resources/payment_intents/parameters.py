@@ -53,7 +53,7 @@ AUTOMATIC_SPEC = p.hash_of(
     Spec({"enabled": p.boolean, "allow_redirects": p.one_of("always", "never")}, required=("enabled",))
 )
 _UNMODELLED = frozenset(
-    "amount_details application_fee_amount customer_account  excluded_payment_method_types hooks "
+    "allowed_payment_method_types amount_to_confirm amount_details application_fee_amount customer_account  excluded_payment_method_types hooks "
     "mandate mandate_data on_behalf_of payment_details payment_method_configuration radar_options "
     "transfer_data managed_payments".split()
 )
@@ -143,4 +143,4 @@ CAPTURE = Spec(
 )
 CANCEL = Spec({"cancellation_reason": p.one_of(*REASONS)})
 RETRIEVE = Spec({"client_secret": p.string})
-LIST = p.list_spec(customer=p.string)
+LIST = p.list_spec("customer_account", customer=p.string)

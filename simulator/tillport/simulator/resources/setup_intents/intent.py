@@ -88,7 +88,7 @@ _OPTIONS_SPEC = p.hash_of(
     )
 )
 _UNMODELLED = frozenset(
-    "attach_to_self customer_account excluded_payment_method_types flow_directions mandate_data on_behalf_of "
+    "allowed_payment_method_types attach_to_self customer_account excluded_payment_method_types flow_directions mandate_data on_behalf_of "
     "payment_method_configuration single_use".split()
 )
 _METHOD: dict[str, p.Parser] = {
@@ -122,7 +122,7 @@ UPDATE = Spec(_COMMON, unmodelled=_UNMODELLED)
 CONFIRM = Spec({**_METHOD, **_CONFIRM, "client_secret": p.string}, unmodelled=_UNMODELLED)
 CANCEL = Spec({"cancellation_reason": p.one_of("abandoned", "requested_by_customer", "duplicate")})
 RETRIEVE = Spec({"client_secret": p.string})
-LIST = p.list_spec(customer=p.string, payment_method=p.string)
+LIST = p.list_spec("attach_to_self", "customer_account", customer=p.string, payment_method=p.string)
 
 
 def unexpected(intent: SetupIntent, message: str) -> ApiError:
