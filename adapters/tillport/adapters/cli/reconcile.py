@@ -96,7 +96,8 @@ def _progress_line(report: Report) -> str:
     if report.phase is Phase.EVENTS:
         return f"events {report.fraction:4.0%}, up to {stamp(report.caught_up_to)}: {events}"
     return (
-        f"{report.phase.value}: {events}; {report.movements} movements and {report.attempts} attempts compared, "
+        f"{report.phase.value}: {events}; {report.logged} in the log, {report.movements} movements and "
+        f"{report.attempts} attempts compared, "
         f"{len(report.differences)} differences"
     )
 
@@ -108,6 +109,7 @@ def _print(report: Report, ended_by: TillportError | None) -> None:
     say(f"  {sum(report.recorded.values()):>7}  of them were missing, and are recorded now")
     for type_, count in sorted(report.recorded.items(), key=lambda pair: (-pair[1], pair[0])):
         say(f"  {'':7}  {paint(f'{count} {type_}', 'dim')}")
+    say(f"  {report.logged:>7}  events in the log compared")
     say(f"  {report.movements:>7}  movements in Stripe's books compared")
     say(f"  {report.attempts:>7}  attempts in the ledger compared")
     for difference in report.differences:
@@ -149,6 +151,7 @@ def _print_json(report: Report, ended_by: TillportError | None) -> None:
                 "agrees": report.agrees,
                 "listed": report.listed,
                 "recorded": report.recorded,
+                "logged": report.logged,
                 "movements": report.movements,
                 "attempts": report.attempts,
                 "differences": [
