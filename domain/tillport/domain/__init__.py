@@ -18,7 +18,7 @@ from tillport.domain.charge import (
 )
 from tillport.domain.differences import Difference, DifferenceKind
 from tillport.domain.erase import ErasableLog, Erased, erase
-from tillport.domain.forget import forget
+from tillport.domain.forget import Forgettable, Reach, forget, forgettable, reach
 from tillport.domain.handlers import Handler, HandlerRefused, Handlers, Retries
 from tillport.domain.notify import (
     Idle,
@@ -62,6 +62,7 @@ __all__ = [
     "Erased",
     "Failure",
     "Forbidden",
+    "Forgettable",
     "Handler",
     "HandlerRefused",
     "Handlers",
@@ -71,6 +72,7 @@ __all__ = [
     "Limits",
     "NoSigningSecret",
     "NotAnEvent",
+    "Reach",
     "Receipt",
     "Reconciliation",
     "Reconciling",
@@ -97,10 +99,12 @@ __all__ = [
     "event_of",
     "follow",
     "forget",
+    "forgettable",
     "may_hear",
     "message_of",
     "parse_selector",
     "projection",
+    "reach",
     "record",
     "reenlist_once",
     "relay_once",

@@ -5,7 +5,7 @@ when, how much, and how it ended. That is an allow-list: whatever Stripe adds to
 places in the log stay, so that nothing is recorded or told a second time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import attrs
@@ -15,6 +15,7 @@ from tillport.ports.event_log import Event, EventLog
 from tillport.ports.housekeeping import Housekeeping, LedgerHousekeeping
 
 _PAGE: Final = 500
+_PAGES_PER_WORD: Final = 100
 
 _ENVELOPE: Final = frozenset("id object type created livemode api_version account pending_webhooks".split())
 _OBJECT: Final = frozenset(
@@ -77,15 +78,20 @@ def reduced(body: bytes) -> bytes:
 
 
 async def erase(
-    person_id: str, log: ErasableLog, ledger: LedgerHousekeeping | None = None, *, now: float
+    person_id: str,
+    log: ErasableLog,
+    ledger: LedgerHousekeeping | None = None,
+    *,
+    now: float,
+    tell: Callable[[int, int], None] | None = None,
 ) -> Erased:
     """Erase what log and ledger know of a customer, or of one payment. `now` is noted beside it, Unix seconds.
 
-    Reads the whole log once. Safe to repeat, and to be broken off and begun again. Raises `LogUnavailable` and
+    Reads the whole log once, and calls `tell` with the position and the log's end now and then. Safe to repeat, and to be broken off and begun again. Raises `LogUnavailable` and
     `LedgerUnavailable`; what was erased until then stays erased.
     """
     events, payments = 0, set[str]()
-    after, head = 0, await log.head()
+    after, head, pages = 0, await log.head(), 0
     while after < head:
         page = await log.read(after=after, limit=_PAGE)
         for recorded in page.events:
@@ -96,7 +102,9 @@ async def erase(
             less = reduced(event.body)
             if less != event.body and await log.replace_body(event.id, less, now=now):
                 events += 1
-        after = page.position
+        after, pages = page.position, pages + 1
+        if tell is not None and (pages % _PAGES_PER_WORD == 0 or after >= head):
+            tell(min(after, head), head)
     attempts = 0
     if ledger is not None:
         for payment in sorted(payments):

@@ -101,3 +101,20 @@ async def test_a_whole_till_steps_under_a_clock_moved_by_hand(town) -> None:
         await resolver.step()
         assert len(service.channel.messages) == recorded
         assert (relay.state.failures_in_a_row, resolver.state.failures_in_a_row) == (0, 0)
+
+
+async def test_events_are_forgotten_by_the_setting(town) -> None:
+    town.settings = attrs.evolve(town.settings, retention_days=30)
+    async with town.service() as service:
+        charge_id = await town.charge(service)
+        await town.deliver(service)
+        recorded = await service.stores.log.head()
+        async with asyncio.timeout(10):
+            while (await service.stores.cursors.positions()).get("relay") != recorded:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        (keeping,) = (loop.work for loop in service.loops if loop.work.name == "retention")
+        keeping.clock = ManualClock(now=service.clock.now() + 40 * 86_400)
+        await keeping.step()
+        assert keeping.forgotten == recorded
+        page = await service.stores.log.read(after=0, where=Compare("id", "=", charge_id))
+        assert (page.events, page.reset) == ((), True)

@@ -32,6 +32,8 @@ db = App(
     name="db", help="The tables of the event log and the ledger: bring them up to date, or compare them."
 )
 app.command(db)
+consumers = App(name="consumers", help="Who reads the log, and how far.")
+app.command(consumers)
 effects = App(name="effects", help="What your handlers have done, have to do, and gave up.")
 app.command(effects)
 
@@ -394,6 +396,70 @@ def export(
 
     wanted = Wanted(select=select, type=type_, payment=payment, since=since, until=until)
     return export_events(wanted=wanted, after=after, up_to=up_to, database=database, config=config)
+
+
+@events.command(name="forget")
+def forget_(
+    *,
+    older_than: Annotated[str, Parameter(help="Received before so long ago, such as `90d`, or a date.")],
+    dry_run: Annotated[bool, Parameter(negative="", help="Only say what would go.")] = False,
+    effects_database: EffectsDatabase = None,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Take old events out of the log, but none that a consumer or an effect still needs.
+
+    Their ids stay, so that none is ever recorded again. Safe beside running services, and twice. The setting
+    `retention_days` has the service do it by itself.
+    """
+    from tillport.adapters.cli.keeping import forget_events
+
+    return forget_events(
+        older_than=older_than,
+        dry_run=dry_run,
+        database=database,
+        effects_database=effects_database,
+        config=config,
+    )
+
+
+@app.command
+def erase(
+    person: Annotated[str, Parameter(help="A customer, `cus_…`, or a guest's payment: `ch_…`, `pi_…`.")],
+    *,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Erase one person's data from the log and the ledger, on their request.
+
+    Of every event and charge about them stays what the books need: ids, times, amounts, and how it ended. Names,
+    addresses, cards, metadata go, and can't be brought back. Reads the whole log; safe beside running services, and
+    twice: broken off, it is begun again.
+    """
+    from tillport.adapters.cli.keeping import erase_person
+
+    return erase_person(person, database=database, config=config)
+
+
+@consumers.command(name="list")
+def list_of_consumers(*, database: Database = None, config: Config = None) -> int:
+    """Show who reads the log, and how far each is: what the slowest has not read is never forgotten."""
+    from tillport.adapters.cli.keeping import list_consumers
+
+    return list_consumers(database=database, config=config)
+
+
+@consumers.command
+def drop(
+    name: Annotated[str, Parameter(help="The consumer's name, as `tillport consumers list` shows it.")],
+    *,
+    database: Database = None,
+    config: Config = None,
+) -> int:
+    """Forget a consumer that nobody runs any more, so that it holds no events back."""
+    from tillport.adapters.cli.keeping import drop_consumer
+
+    return drop_consumer(name, database=database, config=config)
 
 
 @db.command

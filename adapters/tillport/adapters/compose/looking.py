@@ -20,6 +20,23 @@ async def open_effects_if_any(database_url: Secret, *, named: bool) -> AsyncIter
         yield queue if named or await _answers(queue) else None
 
 
+@asynccontextmanager
+async def open_unfinished_effects(database_url: Secret) -> AsyncIterator[EffectQueue[Any] | None]:
+    """Open the queue of effects, None only if the database has no tables of effects.
+
+    Whoever takes events away must not take a moment's failure for an empty queue. Raises `LogUnavailable`.
+    """
+    async with open_effect_queue(database_url) as queue:
+        try:
+            await queue.standings()
+        except LogUnavailable as error:
+            if "42P01" not in str(error) and "no such table" not in str(error):
+                raise
+            yield None
+            return
+        yield queue
+
+
 async def _answers(queue: EffectQueue[Any]) -> bool:
     try:
         await queue.standings()

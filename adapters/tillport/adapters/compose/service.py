@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
@@ -105,6 +105,7 @@ async def open_service(
     clock = clock or SystemClock()
     random = random or Random()  # noqa: S311 - spreads retries in time; no secret comes from it
     async with AsyncExitStack() as closing:
+        own_stores = stores is None
         if stores is None:
             stores = await closing.enter_async_context(open_stores(settings.database_url, clock))
         if gateway is None:
@@ -135,10 +136,8 @@ async def open_service(
         resolver = ResolverWork(charging=till.charging, log=log)
         works: list[Work] = [relay, resolver]
         if settings.retention_days is not None:
-            works.append(_retention(settings, stores, clock, _owner(random)))
-        loops = tuple(
-            Loop(work=work, clock=clock, doorbell=stores.doorbell, random=random) for work in works
-        )
+            works.append(_retention(settings, stores, clock, _owner(random), own_stores=own_stores))
+        loops = tuple(Loop(work=work, clock=clock, doorbell=stores.doorbell, random=random) for work in works)
         if run_loops:
             for loop in loops:
                 await closing.enter_async_context(loop)
@@ -157,7 +156,9 @@ async def open_service(
         )
 
 
-def _retention(settings: Settings, stores: Stores, clock: Clock, owner: str) -> RetentionWork:
+def _retention(
+    settings: Settings, stores: Stores, clock: Clock, owner: str, *, own_stores: bool
+) -> RetentionWork:
     from tillport.adapters.compose.looking import open_unfinished_effects
 
     assert settings.retention_days is not None, "asked before"
@@ -167,7 +168,8 @@ def _retention(settings: Settings, stores: Stores, clock: Clock, owner: str) -> 
         clock=clock,
         owner=owner,
         keep_seconds=settings.retention_days * 86_400,
-        effects=lambda: open_unfinished_effects(settings.database_url),
+        # Stores that were handed in say nothing of where effects are.
+        effects=lambda: open_unfinished_effects(settings.database_url) if own_stores else nullcontext(),
     )
 
 

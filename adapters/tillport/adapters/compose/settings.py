@@ -19,6 +19,8 @@ from tillport.ports.money import Money
 
 STRIPE_API = "https://api.stripe.com"
 API_KEY_CHARACTERS_MIN = 16
+RETENTION_DAYS_MIN = 30
+"""Stripe lists events of the last 30 days (https://docs.stripe.com/api/events)."""
 CEILING_MINOR = 99_999_999
 """The largest amount that Stripe takes in most currencies: the limit of a test-mode till that sets none."""
 
@@ -93,6 +95,17 @@ def _port(value: object) -> int:
         value = int(value)
     if type(value) is not int or not 0 <= value <= 65_535:
         raise ValueError("must be a port number: 0 to 65535, and 0 takes a free one")
+    return value
+
+
+def _days(value: object) -> int:
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+        value = int(value)
+    if type(value) is not int or not RETENTION_DAYS_MIN <= value <= 36_500:
+        raise ValueError(
+            f"must be a number of days, at least {RETENTION_DAYS_MIN}: that is how far back Stripe lists events, and "
+            "what reconciling compares"
+        )
     return value
 
 
@@ -175,6 +188,12 @@ class Settings:
     open_channel: bool = attrs.field(
         default=False,
         metadata=read_by(_switch, "Whether app keys hear about everybody's payments. Leave it off."),
+    )
+    retention_days: int | None = attrs.field(
+        default=None,
+        metadata=read_by(
+            _days, "After how many days events are forgotten, once everybody has read them. Unset: never."
+        ),
     )
     stripe_address: str = attrs.field(
         default=STRIPE_API, metadata=read_by(_text, "Where Stripe's API is: change it for a simulator.")

@@ -5,6 +5,7 @@ from tillport.adapters.runtime.effects import EffectsWork, EnlisterWork
 from tillport.adapters.runtime.loop import Loop, LoopState, Rest, Work
 from tillport.adapters.runtime.relay import RelayWork
 from tillport.adapters.runtime.resolver import ResolverWork
+from tillport.adapters.runtime.retention import RetentionWork
 
 __all__ = [
     "EffectsWork",
@@ -14,6 +15,7 @@ __all__ = [
     "RelayWork",
     "ResolverWork",
     "Rest",
+    "RetentionWork",
     "SystemClock",
     "Work",
 ]
