@@ -1,4 +1,4 @@
-"""Idempotency keys as Stripe keeps them: one layer in front of the work (STRIPE_FACTS 2.5).
+"""Idempotency keys as Stripe keeps them: one layer in front of the work (docs.stripe.com/api/idempotent_requests).
 
 What a key remembers is the answer as it was, success or failure, for a day. Objects are immutable, so the record
 keeps a reference to the answered version instead of its bytes. Not remembered: 401, 429, a refused parameter, a

@@ -1,4 +1,4 @@
-"""Stripe's webhook signature, made (STRIPE_FACTS 7.2; docs.stripe.com/webhooks#verify-manually).
+"""Stripe's webhook signature, made (docs.stripe.com/webhooks#verify-manually).
 
 `t=<unix s>,v1=<hex>`: HMAC-SHA256 over `<t>.<raw body>` with the whole `whsec_…` string as key, one `v1` for
 each active secret, and in test mode a fake `v0` that receivers must ignore.
