@@ -182,6 +182,15 @@ class PostgresServer:
         """Let a frozen server go on."""
         self._signal_all(signal.SIGCONT)
 
+    def move_journal(self, path: Path) -> None:
+        """Have a stopped server write its journal to another disk, to `path`, which must not exist yet."""
+        journal = self._data / "pg_wal"
+        shutil.copytree(journal, path, symlinks=True)
+        for one in (path, *path.rglob("*")):
+            self._own(one)
+        shutil.rmtree(journal)
+        journal.symlink_to(path)
+
     def log(self) -> str:
         """Return what the server wrote so far."""
         path = self._folder / "server.log"
