@@ -83,7 +83,8 @@ class _DjangoWork:
         return rows_of(self._cursor)
 
     def savepoint(self) -> None:
-        self._savepoint = self._transaction.savepoint(using=self._connection.alias)
+        # The connection's own method: Django 6.1 gave the function of `transaction` another name.
+        self._savepoint = self._connection.savepoint()
 
     def release(self) -> None:
         if self._connection.needs_rollback:
