@@ -41,14 +41,15 @@ def _insert_aliases(rows: int) -> str:
 def record_exclusively(connection: sqlite3.Connection, events: Sequence[Event]) -> list[bool]:
     """Record inside a transaction that began IMMEDIATE, in as few steps as can be (see `sqlite_store`)."""
     unique = _unique(events)
-    (before,) = connection.execute(HEAD).fetchone()
     inserted = 0
     for part in _parts(unique):
         inserted += connection.execute(_insert(len(part), returning=False), _flat(part)).rowcount
     if inserted == len(unique):
         new = set(unique)
     else:
-        rows = connection.execute('SELECT event_id FROM "StripeEvents" WHERE seq > ?', (before,)).fetchall()
+        # Nobody else writes meanwhile, and `seq` only grows: the newest rows are those of this call.
+        newest = 'SELECT event_id FROM "StripeEvents" ORDER BY seq DESC LIMIT ?'
+        rows = connection.execute(newest, (inserted,)).fetchall()
         new = {event_id for (event_id,) in rows}
     _record_aliases(connection.execute, [unique[event_id] for event_id in unique if event_id in new])
     return first_of_each(events, new)

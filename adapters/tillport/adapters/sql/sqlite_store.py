@@ -4,6 +4,8 @@
   by reading and then wants to write would fail whenever somebody else wrote in between.
 * What waits to be written while a commit is in flight shares the next one, each behind a savepoint of its own: a
   batch of events, a relay's cursor and two charges cost the disk one wait, not four.
+* What the commits appended to the write-ahead log is copied into the file by a thread of its own (a *checkpoint*), so
+  that no request waits for that. Only a log that grew beyond all measure is copied by the writer itself.
 * Reads have threads and connections of their own; in WAL mode they see the last commit and wait for nobody.
 * `synchronous=FULL` makes COMMIT wait for the disk. In WAL mode SQLite's usual setting would not.
 * A connection that failed is not trusted again: it is closed, and the next call opens another. So a disk that was
@@ -37,6 +39,13 @@ BUSY_TIMEOUT_SECONDS: Final = 5.0
 
 SHARED_COMMIT_MAX: Final = 64
 """How many writes may share a commit, so that the first of them does not wait for ever."""
+
+
+COMMITS_PER_CHECKPOINT: Final = 32
+"""Some thousand pages under load, which is when SQLite itself would copy them: while a request waits."""
+
+WAL_PAGES_MAX: Final = 16_384
+"""64 MB: from there on the writer stops to copy what the other thread has not copied yet."""
 
 
 class StoreUnavailable(Exception):
@@ -76,6 +85,10 @@ class SqliteStore:
     _reader_count: int = attrs.field(default=2, kw_only=True)
     _writing: ThreadPoolExecutor = attrs.field(init=False)
     _reading: ThreadPoolExecutor = attrs.field(init=False)
+    _copying: ThreadPoolExecutor = attrs.field(init=False)
+    _copier: sqlite3.Connection | None = attrs.field(init=False, default=None)
+    _commits: int = attrs.field(init=False, default=0)
+    _copied: "Future[None] | None" = attrs.field(init=False, default=None)
     _jobs: deque[_Job] = attrs.field(init=False, factory=deque)
     _closed: bool = attrs.field(init=False, default=False)
     _writer: sqlite3.Connection | None = attrs.field(init=False, default=None)
@@ -85,6 +98,7 @@ class SqliteStore:
     def __attrs_post_init__(self) -> None:
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="tillport-sqlite-writer")
         self._reading = ThreadPoolExecutor(self._reader_count, thread_name_prefix="tillport-sqlite-reader")
+        self._copying = ThreadPoolExecutor(1, thread_name_prefix="tillport-sqlite-checkpoint")
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a transaction and commit it before returning.
@@ -139,6 +153,20 @@ class SqliteStore:
                 job.answer.set_exception(failure)
             else:
                 job.answer.set_result(answer)
+        self._commits += 1
+        if self._commits >= COMMITS_PER_CHECKPOINT and (self._copied is None or self._copied.done()):
+            self._commits = 0
+            self._copied = self._copying.submit(self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        try:
+            if self._copier is None:
+                self._copier = self._connect(for_writing=True)
+            self._copier.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error:  # whatever ails the file, the writer meets it too and tells whom it concerns
+            if self._copier is not None:
+                self._discard(self._copier)
+                self._copier = None
 
     def _write(self, jobs: list[_Job]) -> list[tuple[Any, Exception | None]]:
         try:
@@ -180,7 +208,9 @@ class SqliteStore:
             connection.execute("PRAGMA synchronous=FULL")
             if self.creates:
                 create_sqlite(connection)
-            if not for_writing:
+            if for_writing:
+                connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES_MAX:d}")
+            else:
                 connection.execute("PRAGMA query_only=ON")
         except BaseException:
             connection.close()
@@ -198,9 +228,10 @@ class SqliteStore:
     def _close(self) -> None:
         self._writing.shutdown(wait=True)
         self._reading.shutdown(wait=True)
+        self._copying.shutdown(wait=True)
         for connection in list(self._open):
             self._discard(connection)
-        self._writer = None
+        self._writer = self._copier = None
 
 
 def _in_transaction(connection: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
