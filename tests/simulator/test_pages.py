@@ -44,10 +44,12 @@ def get(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
 
 
 def test_the_root_is_a_page_to_a_browser_and_an_unknown_url_to_an_sdk(server: Server) -> None:
-    status, headers, body = get(f"{server.url}/", Accept="text/html,*/*")
-    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert "default-src 'none'" in headers["content-security-policy"]
-    assert b"<title>" in body
+    for path in ("/", "/_sim/"):
+        status, headers, body = get(server.url + path, Accept="text/html,*/*")
+        assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert b"<title>" in body
+    assert get(f"{server.url}/_sim/")[1]["content-type"] == "application/json"
     status, _, body = get(f"{server.url}/")
     assert status == 401 or b"Unrecognized request URL" in body
 

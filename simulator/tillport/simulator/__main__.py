@@ -57,6 +57,9 @@ def main(argv: list[str] | None = None) -> int:
 
     def ready(server: Server) -> None:
         form = "-d amount=2000 -d currency=usd -d payment_method=pm_card_visa -d confirm=true"
+        listen = (
+            f"stripe listen --api-base {server.url} --no-wss --skip-update --all-snapshot --forward-to URL"
+        )
         lines = [
             f"Simulated Stripe on {server.url}",
             f"  secret key        {sim.secret_key}",
@@ -65,7 +68,8 @@ def main(argv: list[str] | None = None) -> int:
             f"  curl              curl -u {sim.secret_key}: {server.url}/v1/payment_intents {form}",
             f'  python            stripe.StripeClient("{sim.secret_key}", base_addresses={{"api": "{server.url}"}})',
             f"  stripe CLI        STRIPE_API_KEY={sim.secret_key} stripe payment_intents list --api-base {server.url}",
-            f"  look inside       {server.url}/_sim/",
+            f"  stripe listen     {listen}",
+            f"  look inside       {server.url}/  (in a browser: what happened; {server.url}/_sim/checkout pays)",
         ]
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()

@@ -15,6 +15,7 @@ _HTML = "text/html; charset=utf-8"
 # Path → file, type. Stripe.js lives at https://js.stripe.com/v3/: swap the host and it is this one.
 _FILES = {
     "/": ("inspect.html", _HTML),
+    "/_sim/": ("inspect.html", _HTML),
     "/_sim/inspect.js": ("inspect.js", _SCRIPT),
     "/_sim/style.css": ("style.css", "text/css; charset=utf-8"),
     "/_sim/checkout": ("checkout.html", _HTML),
@@ -38,13 +39,14 @@ def _read(name: str) -> bytes:
 def page(request: Request) -> Response | None:
     """Return the page that a browser asks for, or None where the path is for the API.
 
-    `/` is a page only to who takes HTML: to an SDK it is an unknown URL, as at Stripe.
+    `/` and `/_sim/` are the page only to who asks for HTML, as browsers do: to an SDK the first is an unknown URL, as
+    at Stripe, and to a script the second is JSON.
     """
     path = request.path.partition("?")[0]
     found = _FILES.get(path)
     if found is None or request.method not in ("GET", "HEAD"):
         return None
-    if path == "/" and "text/html" not in request.headers.get("accept", ""):
+    if found[0] == "inspect.html" and "text/html" not in request.headers.get("accept", ""):
         return None
     name, kind = found
     headers = {"Content-Type": kind, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
