@@ -29,6 +29,9 @@ from tillport.adapters.sql.testing import PostgresServer
 from tillport.simulator import Faults, Simulator
 from tillport.simulator.server import Server
 
+# Sockets whose other end was killed in mid-word are closed by the garbage collector, here and in the simulator.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 RETRIES = (0.2, 0.4, 0.8, *([1.0] * 300))
 BAD_DAY = Faults(
     duplicate=0.2, delay=0.1, reorder=0.2, drop=0.05, answer_lost=0.03, reset_before=0.03, slow=0.1,

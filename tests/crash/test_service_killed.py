@@ -17,6 +17,9 @@ from wreck.shoppers import CARDS, Purchase, Shopper
 from tillport.simulator import Fault, Faults, Simulator
 from tillport.simulator.server import Server
 
+# Sockets whose other end was killed in mid-word are closed by the garbage collector, here and in the simulator.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 RETRIES = (0.2, 0.4, 0.8, *([1.0] * 120))
 BAD_DAY = Faults(
     duplicate=0.2, delay=0.1, reorder=0.2, drop=0.05, answer_lost=0.05, reset_before=0.03, error_before=0.03,

@@ -37,7 +37,11 @@ class Network:
                     )
                 except OSError:
                     continue
-                await asyncio.gather(_pipe(reader, ask), _pipe(answer, writer))
+                try:
+                    await asyncio.gather(_pipe(reader, ask), _pipe(answer, writer))
+                finally:
+                    ask.transport.abort()
+                    writer.transport.abort()
                 return
             writer.transport.abort()
 
