@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import freezegun
 import pytest
+import stripe
 
 from tillport.simulator import Simulator, signed_request
 from tillport.simulator.chaos import Bounds
@@ -117,9 +120,42 @@ def test_an_account_is_served_in_real_time(stripe_server):
         assert json.load(answer)["secret_key"] == stripe_server.secret_key
 
 
-def test_chaos_on_a_careful_application_returns_its_report(stripe_chaos):
-    import stripe
+def test_a_served_accounts_webhooks_are_really_posted(stripe_server, stripe_host):
+    heard: list[tuple[str, bytes]] = []
 
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            heard.append((self.headers["stripe-signature"], body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as hook:
+        threading.Thread(target=hook.serve_forever, args=(0.05,), daemon=True).start()
+        other = stripe_host.private_accounts.create("other", like=stripe_server.account.freeze())
+        secrets = [
+            one.webhook_endpoints.create(
+                url=f"http://127.0.0.1:{hook.server_port}/", enabled_events=["*"]
+            ).secret
+            for one in (stripe_server.account, other)
+        ]
+        stripe_server.account.customers.create()
+        other.customers.create()
+        end = time.monotonic() + 10
+        while stripe_host.backlog + (len(heard) < 2) and time.monotonic() < end:
+            time.sleep(0.02)
+        hook.shutdown()
+        stripe_host.private_accounts.remove("other")
+    assert len(heard) == 2
+    assert stripe_host.backlog == 0
+    for (signature, body), secret in zip(heard, secrets, strict=True):
+        assert stripe.WebhookSignature.verify_header(body.decode(), signature, secret, 300)
+
+
+def test_chaos_on_a_careful_application_returns_its_report(stripe_chaos):
     def careful(body: bytes, headers: dict[str, str]) -> int:
         try:
             stripe.WebhookSignature.verify_header(
@@ -133,8 +169,6 @@ def test_chaos_on_a_careful_application_returns_its_report(stripe_chaos):
 
 
 def test_a_signed_request_passes_the_official_verification():
-    import stripe
-
     for body in ({"id": "evt_1", "object": "event"}, b'{"raw":  true}', "text"):
         request = signed_request(body, "whsec_x")
         assert stripe.WebhookSignature.verify_header(request.body.decode(), request.signature, "whsec_x", 300)
