@@ -1,0 +1,112 @@
+"""The commands on a real PostgreSQL: tables made and compared, the service started on them, its rows read again."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tillport.adapters.cli.demo.http import call
+from tillport.adapters.sql.testing import PostgresServer
+from tillport.simulator import sign
+
+SECRET = "whsec_of_the_test"
+EVENT = {
+    "id": "evt_1",
+    "object": "event",
+    "type": "charge.succeeded",
+    "created": 1,
+    "livemode": False,
+    "data": {"object": {"id": "ch_1", "object": "charge", "payment_intent": "pi_1"}},
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(server: PostgresServer) -> dict[str, str]:
+    return {
+        "stripe_secret_key": "sk_test_tillportsimulator",
+        "stripe_address": "http://127.0.0.1:9",
+        "signing_secrets": SECRET,
+        "currency": "usd",
+        "server_keys": "server-key-that-stays-home",
+        "database_url": server.create_database(),
+        "port": "0",
+    }
+
+
+def test_an_empty_database_is_told_upgraded_and_checked(run, settings) -> None:
+    done = run("db", "check", **settings)
+    assert done.returncode == 1
+    assert "Run: tillport db upgrade" in done.stderr
+    refused = run("serve", **settings)
+    assert refused.returncode == 1
+    assert "tillport db upgrade" in refused.stderr
+    for _ in range(2):
+        done = run("db", "upgrade", **settings)
+        assert (done.returncode, done.stderr) == (0, "")
+    done = run("db", "check", **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_differs_is_told(run, settings, server) -> None:
+    assert run("db", "upgrade", **settings).returncode == 0
+    server.psql("DROP TABLE tillport_aliases", database=settings["database_url"].rpartition("/")[2])
+    done = run("db", "check", **settings)
+    assert done.returncode == 1
+    assert "tillport_aliases" in done.stderr
+
+
+def test_the_sql_that_is_printed_makes_the_same_tables(run, settings, server) -> None:
+    printed = run("db", "upgrade", "--sql", **settings)
+    assert printed.returncode == 0
+    server.psql(printed.stdout, database=settings["database_url"].rpartition("/")[2])
+    done = run("db", "check", **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_service_records_there_while_the_tables_are_upgraded(run, settings, server, tmp_path) -> None:
+    assert run("db", "upgrade", **settings).returncode == 0
+    log = tmp_path / "serve.log"
+    environment = {f"TILLPORT_{name.upper()}": value for name, value in settings.items()}
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tillport.adapters.cli", "serve"],
+            env={**os.environ, **environment},
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        url = _ready(process, log)
+        for number in (1, 2, 1):
+            body = json.dumps({**EVENT, "id": f"evt_{number}"}).encode()
+            headers = {"Stripe-Signature": sign(body, SECRET, int(time.time()))}
+            assert call("POST", f"{url}/webhooks/stripe", headers=headers, body=body).status == 200
+            assert run("db", "upgrade", **settings).returncode == 0
+        listed = run("events", "list", "--payment", "pi_1", "--json", **settings)
+        assert [json.loads(line)["event_id"] for line in listed.stdout.splitlines()] == ["evt_1", "evt_2"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := re.search(r"Tillport on (http://\S+)", log.read_text()):
+            return found[1]
+        time.sleep(0.02)
+    raise AssertionError(f"not ready: {log.read_text()}")
