@@ -101,6 +101,7 @@ class ChargeAnswer:
 
     @property
     def state(self) -> AttemptState:
+        """What became of the attempt."""
         return self.outcome.state
 
     @property

@@ -34,22 +34,32 @@ class WebhookRefused(TillportError):
 
 
 class SignatureMissing(WebhookRefused):
+    """There is no `Stripe-Signature` header."""
+
     code = "signature_missing"
 
 
 class SignatureMalformed(WebhookRefused):
+    """The header is not one that Stripe writes."""
+
     code = "signature_malformed"
 
 
 class SignatureMismatch(WebhookRefused):
+    """No secret of ours makes any of the signatures."""
+
     code = "signature_mismatch"
 
 
 class TimestampOutsideTolerance(WebhookRefused):
+    """The signature is right, and too old or too far ahead."""
+
     code = "timestamp_outside_tolerance"
 
 
 class NotAnEvent(WebhookRefused):
+    """The signature is right, and the body is no event."""
+
     code = "not_an_event"
 
 

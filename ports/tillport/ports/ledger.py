@@ -81,6 +81,7 @@ class Attempt:
 
     @property
     def state(self) -> AttemptState:
+        """The state of its outcome."""
         return self.outcome.state
 
 

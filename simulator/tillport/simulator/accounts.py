@@ -163,9 +163,11 @@ class PrivateAccounts:
             self._host.on_change()
 
     def find(self, name: str) -> "Simulator | None":
+        """Return the account of that name, None if there is none."""
         return self._by_name.get(name)
 
     def by_key(self, key: str | None) -> "Simulator | None":
+        """Return the account that a key belongs to, None if there is none."""
         return None if key is None else self._by_key.get(key)
 
     def __getitem__(self, name: str) -> "Simulator":
@@ -181,6 +183,7 @@ class PrivateAccounts:
         return len(self._by_name)
 
     def names(self) -> list[str]:
+        """Return the names of the accounts that there are."""
         return list(self._by_name)
 
 

@@ -66,6 +66,7 @@ class Card(msgspec.Struct, frozen=True):
 
     @property
     def last4(self) -> str:
+        """The last four digits of its number."""
         return self.number[-4:]
 
 

@@ -7,13 +7,17 @@ from typing import Protocol
 class Clock(Protocol):
     """Tell the time in Unix seconds; never goes backwards."""
 
-    def now(self) -> float: ...
+    def now(self) -> float:
+        """Return the time in Unix seconds."""
+        ...
 
 
 class MovableClock(Clock, Protocol):
     """A clock that a test, or the control route, can push forward."""
 
-    def advance(self, seconds: float) -> None: ...
+    def advance(self, seconds: float) -> None:
+        """Move the time forward."""
+        ...
 
 
 class ManualClock:
@@ -29,6 +33,7 @@ class ManualClock:
         self._now = float(start)
 
     def now(self) -> float:
+        """Return the time that was set."""
         return self._now
 
     def advance(self, seconds: float) -> None:
@@ -49,6 +54,7 @@ class RealClock:
         self._ahead = 0.0
 
     def now(self) -> float:
+        """Return the machine's time, and what it was moved by."""
         return time.time() + self._ahead
 
     def advance(self, seconds: float) -> None:

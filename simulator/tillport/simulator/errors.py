@@ -47,21 +47,25 @@ class ApiError(Exception):
 
 
 def doc_url(code: str) -> str:
+    """Return the page of Stripe's that explains an error code."""
     return "https://stripe.com/docs/error-codes/" + code.replace("_", "-")
 
 
 def missing_object(kind: str, object_id: str, param: str, *, status: int = 404) -> ApiError:
+    """Return the 404 for an id that no object has."""
     # A body's unknown id answers 400 and a path's 404; the status in a body is second-hand.
     return ApiError(status, f"No such {kind}: '{object_id}'", code="resource_missing", param=param)
 
 
 def parameter_missing(name: str) -> ApiError:
+    """Return the 400 for a parameter that must be there."""
     return ApiError(
         400, f"Missing required param: {name}.", code="parameter_missing", param=name, stored=False
     )
 
 
 def parameter_unknown(names: Sequence[str]) -> ApiError:
+    """Return the 400 for a parameter that Stripe does not know."""
     text = f"parameter: {names[0]}" if len(names) == 1 else f"parameters: {', '.join(names)}"
     return ApiError(400, f"Received unknown {text}", code="parameter_unknown", param=names[0], stored=False)
 

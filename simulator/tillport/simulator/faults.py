@@ -83,11 +83,13 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"unknown fault {self.kind!r}: choose one of {', '.join(KINDS)}")
 
     def fits_request(self, method: str, path: str) -> bool:
+        """Tell whether this fault is meant for such a request."""
         return (self.method is None or self.method.upper() == method) and (
             self.path is None or path.startswith(self.path)
         )
 
     def fits_event(self, type_: str) -> bool:
+        """Tell whether this fault is meant for the delivery of such an event."""
         return (
             self.type is None
             or self.type == type_
@@ -109,15 +111,18 @@ class FaultPlan:
         self.set_rates(rates)
 
     def set_rates(self, rates: Faults) -> None:
+        """Replace the rates; what is scripted stays."""
         self.rates = rates
         self._before = _on(rates, BEFORE)
         self._after = _on(rates, AFTER)
         self._delivery = _on(rates, DELIVERY)
 
     def before(self, method: str, path: str) -> Fault | None:
+        """Return the fault that strikes before the work on a request, None for none."""
         return self._told(self._request(BEFORE, self._before, method, path), method, path)
 
     def after(self, method: str, path: str) -> Fault | None:
+        """Return the fault that strikes after the work on a request, None for none."""
         return self._told(self._request(AFTER, self._after, method, path), method, path)
 
     def _request(

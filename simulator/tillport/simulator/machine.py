@@ -72,6 +72,7 @@ class StripeMachine(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 1 << 16))
     def stripe_opens(self, seed: int) -> None:
+        """Begin with an account of its own and an endpoint."""
         self.sim = Simulator(clock=ManualClock(), seed=seed, journal=20_000)
         endpoint = self.sim.webhook_endpoints.create(url="http://app.test/hook", enabled_events=["*"])
         self.secret: str = endpoint.secret
@@ -79,40 +80,48 @@ class StripeMachine(RuleBasedStateMachine):
 
     @rule(target=payments, price=strategies.prices(most=1_000_000), method=strategies.payment_methods())
     def a_customer_pays(self, price: strategies.Price, method: str) -> str:
+        """Confirm a payment."""
         return self._pay(price, method, "automatic_async")
 
     @rule(target=held, price=strategies.prices(most=1_000_000), method=strategies.payment_methods(pays=True))
     def a_customer_reserves(self, price: strategies.Price, method: str) -> str:
+        """Confirm a payment that is to be captured later."""
         return self._pay(price, method, "manual")
 
     @rule(target=payments, intent=consumes(held), part=st.integers(1, 100))
     def the_shop_captures(self, intent: str, part: int) -> str:
+        """Capture what was reserved."""
         amount = self.sim.payment_intents.retrieve(intent).amount
         self._try("capture", intent, amount_to_capture=max(1, amount * part // 100))
         return intent
 
     @rule(intent=consumes(held))
     def the_shop_cancels(self, intent: str) -> None:
+        """Cancel what was reserved."""
         self._try("cancel", intent)
 
     @rule(intent=payments, part=st.integers(1, 100))
     def the_shop_refunds(self, intent: str, part: int) -> None:
+        """Refund a part of what was paid."""
         paid = self.sim.payment_intents.retrieve(intent).amount_received
         with suppress(ApiError):  # there may be nothing (more) to refund
             self.sim.refunds.create(payment_intent=intent, amount=max(1, paid * part // 100))
 
     @rule(intent=payments, succeed=st.booleans())
     def the_bank_is_asked(self, intent: str, succeed: bool) -> None:
+        """Let a cardholder whose bank asks confirm, or fail to."""
         if self.sim.payment_intents.retrieve(intent).status == "requires_action":
             with suppress(ApiError):  # it may be declined after the challenge
                 self.sim.authenticate(intent, succeed=succeed)
 
     @rule(faults=st.lists(strategies.delivery_faults(), min_size=1, max_size=3))
     def deliveries_will_go_wrong(self, faults: list[Fault]) -> None:
+        """Script faults for the deliveries to come."""
         self.sim.script(*faults)
 
     @rule(intent=payments)
     def stripe_sends_it_all_again(self, intent: str) -> None:
+        """Deliver again what was delivered."""
         account = self.sim.account
         for event in list(account.events)[::-1]:
             if (
@@ -124,10 +133,12 @@ class StripeMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from((0, 1, 60, 3600, 86_400)))
     def time_passes(self, seconds: int) -> None:
+        """Advance the clock, and deliver what falls due."""
         self.sim.advance(seconds, self._deliver)
 
     @rule(data=st.data())
     def a_stranger_forges(self, data: st.DataObject) -> None:
+        """Send what a receiver must refuse."""
         forgery = data.draw(strategies.forged_requests(self.secret, now=int(self.sim.clock.now())))
         status = self.webhook(forgery.request.body, forgery.request.headers)
         assert not 200 <= status < 300, f"a forgery was accepted ({forgery.wrong}): {status}"

@@ -55,6 +55,8 @@ def _parse(spec: Spec, raw: Mapping[str, Any], within: str) -> dict[str, Any]:
 
 
 def hash_of(spec: Spec) -> Parser:
+    """Return a parser of an object of parameters."""
+
     def parse(value: Any, name: str) -> Any:
         if value == UNSET:
             return UNSET
@@ -66,6 +68,7 @@ def hash_of(spec: Spec) -> Parser:
 
 
 def string(value: Any, name: str) -> str:
+    """Take a text of bounded length."""
     if isinstance(value, str):
         if len(value) > 5000:
             raise invalid(
@@ -78,6 +81,8 @@ def string(value: Any, name: str) -> str:
 
 
 def text(limit: int) -> Parser:
+    """Return a parser of texts up to that length."""
+
     def parse(value: Any, name: str) -> str:
         read = string(value, name)
         if len(read) > limit:
@@ -90,6 +95,7 @@ def text(limit: int) -> Parser:
 
 
 def integer(value: Any, name: str) -> int:
+    """Take an integer within bounds."""
     if isinstance(value, int) and not isinstance(value, bool):
         if abs(value) < 10**18:
             return value
@@ -99,6 +105,7 @@ def integer(value: Any, name: str) -> int:
 
 
 def boolean(value: Any, name: str) -> bool:
+    """Take `true` or `false`."""
     if value is True or value == "true":
         return True
     if value is False or value == "false":
@@ -107,6 +114,7 @@ def boolean(value: Any, name: str) -> bool:
 
 
 def one_of(*choices: str, empty: bool = False) -> Parser:
+    """Return a parser of one of these words."""
     listed = ", ".join(choices[:-1]) + f", or {choices[-1]}" if len(choices) > 1 else choices[0]
 
     def parse(value: Any, name: str) -> str:
@@ -129,6 +137,8 @@ def only(*accepted: Any) -> Parser:
 
 
 def array_of(parser: Parser, limit: int = 100) -> Parser:
+    """Return a parser of a list of such values."""
+
     def parse(value: Any, name: str) -> Any:
         if value == UNSET:
             return []
@@ -207,6 +217,7 @@ def created(value: Any, name: str) -> Any:
 
 
 def limit(value: Any, name: str) -> int:
+    """Take the length of a page."""
     number = integer(value, name)
     if not 1 <= number <= 100:
         raise invalid(

@@ -76,6 +76,7 @@ class SimulatorHTTPClient(HTTPClient):
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
     ) -> tuple[Any, int, Mapping[str, str]]:
+        """Answer one request of the synchronous SDK."""
         response = self._simulator.handle(_request(method, url, headers, post_data))
         if self._sink is not None:
             self._simulator.deliver(self._sink)
@@ -84,6 +85,7 @@ class SimulatorHTTPClient(HTTPClient):
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Answer one request of the asynchronous SDK."""
         response = self._simulator.handle(_request(method, url, headers, post_data))
         if self._async_sink is not None:
             await deliver_async(self._simulator, self._async_sink)
@@ -101,6 +103,7 @@ class SimulatorHTTPClient(HTTPClient):
         return response.body, response.status, _Headers(response.headers)
 
     async def sleep_async(self, secs: float) -> None:
+        """Wait between the SDK's retries."""
         await asyncio.sleep(secs)
 
     def close(self) -> None:

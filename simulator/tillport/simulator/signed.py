@@ -16,6 +16,7 @@ class SignedRequest(msgspec.Struct, frozen=True):
 
     @property
     def signature(self) -> str:
+        """The header `Stripe-Signature`."""
         return self.headers["Stripe-Signature"]
 
     def __repr__(self) -> str:

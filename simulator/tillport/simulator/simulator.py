@@ -228,10 +228,12 @@ class Simulator:
 
     @property
     def secret_key(self) -> str:
+        """The account's secret key, `sk_test_…`."""
         return self.account.secret_key
 
     @property
     def publishable_key(self) -> str:
+        """The account's publishable key, `pk_test_…`."""
         return self.account.publishable_key
 
     # The wire ------------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ class NatsServer:
 
     @property
     def url(self) -> str:
+        """Where clients connect to."""
         return f"nats://127.0.0.1:{self.port}"
 
     @property
@@ -75,6 +76,7 @@ class NatsServer:
 
     @property
     def running(self) -> bool:
+        """Whether its process lives."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:

@@ -42,9 +42,13 @@ _NOTIFY: Final = f"SELECT pg_notify('{ARRIVALS}', '')"
 class Cursor(Protocol):
     """What is used of a DB-API cursor (PEP 249)."""
 
-    def execute(self, operation: str, parameters: Any = ..., /) -> Any: ...
+    def execute(self, operation: str, parameters: Any = ..., /) -> Any:
+        """Run one statement with its values."""
+        ...
 
-    def fetchall(self) -> Any: ...
+    def fetchall(self) -> Any:
+        """Return the rows of the last statement."""
+        ...
 
 
 def record_on(connection: Connection, events: Sequence[Event]) -> list[bool]:

@@ -18,10 +18,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def taken(self) -> bool:
+        """Whether the answer was a 2xx."""
         return self.answer.status is not None and 200 <= self.answer.status < 300
 
     @property
     def crashed(self) -> bool:
+        """Whether the answer was a 5xx, or the application raised."""
         return self.answer.why == "raised" or (self.answer.status is not None and self.answer.status >= 500)
 
 
@@ -51,6 +53,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def broken(self) -> bool:
+        """Whether any law was broken."""
         return any(finding.broken for finding in self.findings)
 
     def json(self) -> bytes:
