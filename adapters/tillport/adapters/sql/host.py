@@ -16,6 +16,10 @@ first look at it would silently end the host's transaction. An event recorded th
 commits, and readers see it a moment after.
 
 A host that catches an error of the database and goes on does what its database demands: on PostgreSQL, a savepoint.
+
+On PostgreSQL record in READ COMMITTED, which is its default. A transaction in REPEATABLE READ or SERIALIZABLE sees the
+world of its first statement: an event that somebody recorded since then fails it (SQLSTATE 40001, begin it again), and
+an event that retention took away since then is neither row nor tombstone to it, so that it could record it once more.
 """
 
 from collections.abc import Sequence
