@@ -88,7 +88,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             lines.append("  With: " + "; ".join(named) + (f"; and {more} more" if more > 0 else ""))
             lines += [f"    {example}" for example in finding.examples]
         count = sum(finding.broken for finding in self.findings)
-        lines += ["", f"{count} kinds of breakage." if count else "Nothing broke."]
+        lines += ["", f"{count} kind{'s' * (count > 1)} of breakage." if count else "Nothing broke."]
         return "\n".join(lines)
 
 
