@@ -17,6 +17,8 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    func,
+    literal_column,
     select,
     union_all,
 )
@@ -51,6 +53,18 @@ def shape_of(selector: Selector | None) -> Shape:
     (('id', '='), ('created', '>='))
     """
     return tuple((one.field, one.operator) for one in leaves(selector))
+
+
+def by_time_alone(shape: Shape) -> bool:
+    """Tell whether times are all that is compared: such events lie together, and may lie far away.
+
+    >>> (
+    ...     by_time_alone((("created", ">="), ("created", "<"))),
+    ...     by_time_alone((("type", "="), ("created", ">="))),
+    ... )
+    (True, False)
+    """
+    return bool(shape) and all(field in ("created", "received_at") for field, _ in shape)
 
 
 def values_of(selector: Selector | None) -> dict[str, Any]:
@@ -128,6 +142,24 @@ def read_statement(
         )
         .order_by(position)
         .limit(bindparam("b_limit", type_=BigInteger))
+    )
+    return compiled(statement, dialect)
+
+
+@lru_cache(maxsize=_SHAPES_MAX)
+def span_statement(
+    shape: Shape, dialect: Dialect, position: ColumnElement[int], source: FromClause
+) -> Compiled:
+    """Return the statement that finds the first and the last selected position after `b_after`, by the index of times.
+
+    It costs as much as there are such events in that index, and nothing for those that are not selected. Adding 0
+    keeps the planner from walking the log instead.
+    """
+    place = position + literal_column("0")
+    statement = (
+        select(func.min(place), func.max(place))
+        .select_from(source)
+        .where(place > bindparam("b_after", type_=BigInteger), condition(shape))
     )
     return compiled(statement, dialect)
 

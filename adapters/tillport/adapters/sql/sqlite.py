@@ -12,13 +12,20 @@ the other's commit. Errors of the file (locked, full, unreadable) become `LogUna
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from tillport.adapters.sql.rows import attempt_of, attempt_row, outcome_row, recorded_event
 from tillport.adapters.sql.schema import events as events_table
-from tillport.adapters.sql.selection import find_statement, read_statement, shape_of, values_of
+from tillport.adapters.sql.selection import (
+    by_time_alone,
+    find_statement,
+    read_statement,
+    shape_of,
+    span_statement,
+    values_of,
+)
 from tillport.adapters.sql.sqlite_events import HEAD, HORIZON, record_exclusively
 from tillport.adapters.sql.sqlite_retention import STRETCH, forget_stretch
 from tillport.adapters.sql.sqlite_store import SQLITE, SqliteStore, StoreUnavailable
@@ -37,6 +44,9 @@ from tillport.ports.ledger import Attempt, LedgerUnavailable, Opened, Outcome
 from tillport.ports.selector import Selector
 
 T = TypeVar("T")
+
+_NEAR: Final = 2000
+"""So far the log itself is read for events of a time: a few milliseconds, and in a stretch of them the page is full."""
 
 _POSITION = events_table.c.seq  # one writer at a time: the order of insertion is the order of the log
 
@@ -72,16 +82,25 @@ class SqliteEventLog:
 
     async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
         """See `EventLog.read`."""
-        statement = read_statement(shape_of(where), SQLITE, _POSITION, events_table)
-        values = values_of(where)
+        shape, values = shape_of(where), values_of(where)
+        statement = read_statement(shape, SQLITE, _POSITION, events_table)
+
+        def stretch(connection: sqlite3.Connection, start: int, end: int, most: int) -> list[Any]:
+            bound = statement.positional(b_after=start, b_head=end, b_limit=most, **values)
+            return connection.execute(statement.text, bound).fetchall()
 
         def work(connection: sqlite3.Connection) -> Page:
             (head,) = connection.execute(HEAD).fetchone()
             (horizon,) = connection.execute(HORIZON).fetchone()
             rows: list[Any] = []
             if head > after:
-                bound = statement.positional(b_after=after, b_head=head, b_limit=limit, **values)
-                rows = connection.execute(statement.text, bound).fetchall()
+                near = min(head, after + _NEAR) if by_time_alone(shape) else head
+                rows = stretch(connection, after, near, limit)
+                if near < head and len(rows) < limit:  # what is selected lies further on, if anywhere
+                    span = span_statement(shape, SQLITE, _POSITION, events_table)
+                    first, last = _one(connection, span, b_after=near, **values)
+                    if first is not None:
+                        rows += stretch(connection, first - 1, last, limit - len(rows))
             found = tuple(recorded_event(row) for row in rows)
             position = found[-1].position if found and len(found) == limit else max(after, head)
             return Page(events=found, position=position, reset=after < horizon)
