@@ -44,6 +44,9 @@ SHARED_COMMIT_MAX: Final = 64
 COMMITS_PER_CHECKPOINT: Final = 32
 """Some thousand pages under load, which is when SQLite itself would copy them: while a request waits."""
 
+WRITER_CACHE_KILOBYTES: Final = 32_768
+"""The upper pages of six indexes over millions of events; SQLite's own 2 MB hold those of a small table."""
+
 WAL_PAGES_MAX: Final = 16_384
 """64 MB: from there on the writer stops to copy what the other thread has not copied yet."""
 
@@ -210,6 +213,7 @@ class SqliteStore:
                 create_sqlite(connection)
             if for_writing:
                 connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES_MAX:d}")
+                connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KILOBYTES:d}")
             else:
                 connection.execute("PRAGMA query_only=ON")
         except BaseException:
