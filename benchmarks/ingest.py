@@ -39,7 +39,7 @@ from ingesting._till import Databases, Served, Till, loads
 
 WEBHOOK = "/webhooks/stripe"
 FIRST_GUESS_A_SECOND = 3_000
-HEADROOM = 2.0
+HEADROOM = 3.0
 """How many requests are built beyond what the last turn needed: a turn must not run out of them."""
 
 
