@@ -28,6 +28,7 @@ from tillport.adapters.sql.postgres_statements import (
     page_statement,
     record_arrays,
     record_statement,
+    span_statement,
 )
 from tillport.adapters.sql.postgres_store import (
     POSTGRESQL,
@@ -45,7 +46,7 @@ from tillport.adapters.sql.rows import (
     recorded_event,
 )
 from tillport.adapters.sql.schema import order
-from tillport.adapters.sql.selection import find_statement, shape_of, values_of
+from tillport.adapters.sql.selection import by_time_alone, find_statement, shape_of, values_of
 from tillport.adapters.sql.sqlite_events import first_of_each
 from tillport.adapters.sql.statements import Compiled, cursor_statements, ledger_statements
 from tillport.ports.cursors import LeaseLost
@@ -68,6 +69,9 @@ _REMEDY: Final = (
 _RECORD: Final = record_statement(with_aliases=False)
 _RECORD_WITH_ALIASES: Final = record_statement(with_aliases=True)
 _ATTEMPTS: Final = 3
+_END: Final = 2**62
+_NEAR: Final = 2000
+"""So far the log itself is read for events of a time: a few milliseconds, and in a stretch of them the page is full."""
 _REPLACE_BODY: Final = 'UPDATE "StripeEvents" SET body = $1, erased_at = $2 WHERE event_id = $3 RETURNING 1'
 
 
@@ -143,8 +147,30 @@ class PostgresEventLog:
 
     async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
         """See `EventLog.read`."""
+        near = after + _NEAR if by_time_alone(shape_of(where)) else _END
+        page = await self._page(where, after, near, limit)
+        if page.position <= near or len(page.events) == limit:
+            return page
+        # What is selected lies further on, if anywhere. What comes later than this look is left to the next page.
+        span = span_statement(shape_of(where), POSTGRESQL)
+        with _told_as(LogUnavailable, "The event log"):
+            row = await self._store.one(span, b_after=near, **values_of(where))
+        assert row is not None, "it is an aggregate"
+        head, horizon, first, last = row
+        found, reset = page.events, page.reset or after < horizon
+        if first is not None:
+            rest = await self._page(where, first - 1, last, limit - len(found))
+            found, reset = found + rest.events, reset or rest.reset
+        return Page(
+            events=found,
+            position=found[-1].position if found and len(found) == limit else max(after, head),
+            reset=reset,
+        )
+
+    async def _page(self, where: Selector | None, after: int, last: int, limit: int) -> Page:
+        """Read the selected events up to position `last`, and say where the log ends if they don't fill the page."""
         statement = page_statement(shape_of(where), POSTGRESQL)
-        values = statement.positional(b_after=after, b_limit=limit, **values_of(where))
+        values = statement.positional(b_after=after, b_last=last, b_limit=limit, **values_of(where))
         with _told_as(LogUnavailable, "The event log"):
             rows = await self._store.fetch(statement.text, *values)
         head, horizon = rows[0][0], rows[0][1]

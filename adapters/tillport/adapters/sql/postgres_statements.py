@@ -116,7 +116,7 @@ def _sequence(which: str, sender: str) -> str:
 
 @lru_cache(maxsize=512)
 def page_statement(shape: Shape, dialect: Dialect) -> Compiled:
-    """Return the statement that reads a page: `b_after`, `b_limit`, and the selector's values.
+    """Return the statement that reads a page: `b_after`, `b_last`, `b_limit`, and the selector's values.
 
     Each row begins with head and horizon; there is one row, with nothing else in it, if nothing is selected. It is
     one statement, so that head, horizon and rows are of one moment.
@@ -126,7 +126,11 @@ def page_statement(shape: Shape, dialect: Dialect) -> Compiled:
     page = (
         select(*event_selection(position))
         .select_from(order.join(events, order.c.seq == events.c.seq))
-        .where(position > bindparam("b_after", type_=BigInteger), condition(shape))
+        .where(
+            position > bindparam("b_after", type_=BigInteger),
+            position <= bindparam("b_last", type_=BigInteger),
+            condition(shape),
+        )
         .order_by(position)
         .limit(bindparam("b_limit", type_=BigInteger))
         .subquery("page")
@@ -135,6 +139,21 @@ def page_statement(shape: Shape, dialect: Dialect) -> Compiled:
         select(bounds.c.head, bounds.c.horizon, *page.c)
         .select_from(bounds.outerjoin(page, true()))
         .order_by(page.c.position)
+    )
+    return compiled(statement, dialect)
+
+
+@lru_cache(maxsize=512)
+def span_statement(shape: Shape, dialect: Dialect) -> Compiled:
+    """Return the statement that finds the log's end, its horizon, and the first and last selected position after `b_after`.
+
+    Without an order or a limit to tempt the planner along the log, it looks by the block ranges of times.
+    """
+    position = order.c.position
+    statement = (
+        select(_head(), _horizon(), func.min(position), func.max(position))
+        .select_from(order.join(events, order.c.seq == events.c.seq))
+        .where(position > bindparam("b_after", type_=BigInteger), condition(shape))
     )
     return compiled(statement, dialect)
 

@@ -2,9 +2,11 @@
 
 import pytest
 
-from tillport.adapters.conformance.event_log import EventLogCapabilities, event_log_laws
+from tillport.adapters.conformance.event_log import EventLogCapabilities, event_log_laws, everything
 from tillport.adapters.conformance.event_log_histories import check_event_log_histories
+from tillport.adapters.conformance.samples import NOON, event
 from tillport.adapters.sql.postgres import PostgresEventLog
+from tillport.ports.selector import AllOf, Compare, matches
 
 LAWS = event_log_laws(EventLogCapabilities(housekeeping=True, outages=True))
 
@@ -17,3 +19,22 @@ async def test_the_log_holds_the_law(law, new_bench) -> None:
 
 def test_any_history_agrees_with_the_model(new_bench) -> None:
     check_event_log_histories(new_bench(PostgresEventLog), housekeeping=True, examples=15, shrink=False)
+
+
+@pytest.mark.parametrize("near", [1, 3])
+async def test_events_of_a_time_are_found_near_and_far(near: int, new_bench, monkeypatch) -> None:
+    """Whatever stretch of the log is read first, and though times are not in the order of the log."""
+    monkeypatch.setattr("tillport.adapters.sql.postgres._NEAR", near)
+    times = [9, 1, 2, 8, 3, 4, 5, 9, 6, 7, 1, 8]
+    events = [event(number, received_at=NOON + one) for number, one in enumerate(times)]
+    async with new_bench(PostgresEventLog)() as bench, bench.open() as log:
+        await log.record(events)
+        await log.sequencer.idle()
+        for low in range(0, 11, 2):
+            for high in range(low, 11, 2):
+                since = Compare("received_at", ">=", NOON + low)
+                where = AllOf((since, Compare("received_at", "<", NOON + high))) if high < 10 else since
+                expected = [one for one in events if matches(where, one.fields(), one.aliases)]
+                for limit in (1, 2, 20):
+                    found = [one.event for one in await everything(log, where, limit=limit)]
+                    assert found == expected, (low, high, limit)
