@@ -22,6 +22,9 @@ REVISION: Final = "0001"
 VERSION_TABLE: Final = "tillport_version"
 """Where a database notes its migration: Alembic's table under a name of its own, apart from the host's."""
 
+_SWITCHES_MAX: Final = 20
+"""How often the switch to WAL is tried again after somebody else was in the way; once is enough, as a rule."""
+
 _IS_CREATED: Final = f"SELECT 1 FROM sqlite_master WHERE name = '{VERSION_TABLE}'"  # noqa: S608 - a constant
 
 
@@ -59,7 +62,7 @@ def create_sqlite(connection: sqlite3.Connection) -> None:
     Raises `sqlite3.Error`, among them an `OperationalError` for a file that needs another version of Tillport.
     """
     if connection.execute(_IS_CREATED).fetchone() is None:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _switch_to_wal(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             if connection.execute(_IS_CREATED).fetchone() is None:
@@ -75,3 +78,22 @@ def create_sqlite(connection: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError(
             f"the file's tables are of version {revision}, this Tillport needs {REVISION}: run `tillport db upgrade`"
         )
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL, although others may be at the same.
+
+    SQLite says "locked" at once, without its busy timeout, where two that wait for this switch would wait for each
+    other. To begin a transaction is what does wait, so that is how the other's end is awaited.
+    """
+    for _ in range(_SWITCHES_MAX):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("COMMIT")
+        else:
+            return
+    connection.execute("PRAGMA journal_mode=WAL")
