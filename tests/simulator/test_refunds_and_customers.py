@@ -97,3 +97,25 @@ def test_a_customers_update_tells_what_changed_and_its_end_is_remembered(sim: Si
     assert sim.customers.delete(customer.id).deleted is True
     assert sim.customers.retrieve(customer.id).deleted is True
     assert sim.customers.list().data == []
+
+
+def test_a_test_cards_name_as_the_default_means_the_payment_method_made_of_it(sim: Simulator) -> None:
+    chosen = {"default_payment_method": "pm_card_visa"}
+    customer = sim.customers.create(payment_method="pm_card_visa", invoice_settings=chosen)
+    (saved,) = sim.payment_methods.list(customer=customer.id).data
+    assert customer.invoice_settings.default_payment_method == saved.id
+    other = sim.payment_methods.attach("pm_card_mastercard", customer=customer.id)
+    settings = {"default_payment_method": "pm_card_mastercard"}
+    changed = sim.customers.update(customer.id, invoice_settings=settings)
+    assert changed.invoice_settings.default_payment_method == other.id
+
+
+def test_a_default_that_is_not_the_customers_own_is_refused(sim: Simulator) -> None:
+    owner = sim.customers.create(payment_method="pm_card_visa")
+    (saved,) = sim.payment_methods.list(customer=owner.id).data
+    for chosen in (saved.id, "pm_card_visa", "pm_nowhere"):
+        with pytest.raises(ApiError, match="No such PaymentMethod"):
+            sim.customers.create(invoice_settings={"default_payment_method": chosen})
+    other = sim.customers.create()
+    with pytest.raises(ApiError, match="No such PaymentMethod"):
+        sim.customers.update(other.id, invoice_settings={"default_payment_method": saved.id})

@@ -97,7 +97,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Customer:
         created=int(account.now()),
         default_source=None if card is None else card.id,
         invoice_prefix=account.ids.chars(8).upper(),
-        **_changes(account, None, EMPTY, params),
+        **_changes(account, params, made=method),
     )
     account.customers.add(customer)
     account.emit("customer.created", customer, call.origin)
@@ -109,7 +109,11 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Customer:
 
 
 def _changes(
-    account: Account, customer_id: str | None, old_metadata: dict[str, str], params: dict[str, Any]
+    account: Account,
+    params: dict[str, Any],
+    *,
+    old: Customer | None = None,
+    made: payment_methods.PaymentMethod | None = None,
 ) -> dict[str, Any]:
     changes: dict[str, Any] = {name: params[name] or None for name in _WORDS if name in params}
     if "address" in params:
@@ -117,21 +121,36 @@ def _changes(
     if "shipping" in params:
         changes["shipping"] = shipping_of(params["shipping"])
     if "metadata" in params:
-        changes["metadata"] = p.merged(old_metadata, params["metadata"])
+        changes["metadata"] = p.merged(EMPTY if old is None else old.metadata, params["metadata"])
     if "preferred_locales" in params:
         changes["preferred_locales"] = params["preferred_locales"]
     if params.get("invoice_settings"):
         chosen = params["invoice_settings"].get("default_payment_method") or None
         if chosen is not None:
-            found = payment_methods.find(account, chosen)
-            if found is None or (customer_id is not None and found.customer != customer_id):
-                raise missing_object(
-                    "PaymentMethod", chosen[:255], "invoice_settings[default_payment_method]", status=400
-                )
+            chosen = _default_of(account, chosen, params, old, made)
         changes["invoice_settings"] = InvoiceSettings(default_payment_method=chosen)
     if "tax_exempt" in params:
         changes["tax_exempt"] = params["tax_exempt"] or "none"
     return changes
+
+
+def _default_of(
+    account: Account,
+    chosen: str,
+    params: dict[str, Any],
+    old: Customer | None,
+    made: payment_methods.PaymentMethod | None,
+) -> str:
+    """Return the id of the customer's own payment method that is meant: a test card's name means the one made of it."""
+    if made is not None and chosen in (params["payment_method"], made.id):
+        return made.id
+    if old is not None:
+        found = payment_methods.find(account, chosen) or payment_methods.made_of(account, chosen, old.id)
+        if found is not None and found.customer == old.id:
+            return found.id
+    raise missing_object(
+        "PaymentMethod", chosen[:255], "invoice_settings[default_payment_method]", status=400
+    )
 
 
 def retrieve(account: Account, call: Call, params: dict[str, Any], customer_id: str) -> Any:
@@ -142,7 +161,7 @@ def retrieve(account: Account, call: Call, params: dict[str, Any], customer_id: 
 
 def update(account: Account, call: Call, params: dict[str, Any], customer_id: str) -> Customer:
     old: Customer = account.customers.get(customer_id, "id")
-    changes = _changes(account, old.id, old.metadata, params)
+    changes = _changes(account, params, old=old)
     given = params.get("source") or params.get("card")
     replaced = None
     if given:

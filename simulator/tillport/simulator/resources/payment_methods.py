@@ -203,6 +203,18 @@ def find(account: Account, method_id: str) -> PaymentMethod | None:
     return found
 
 
+def made_of(account: Account, name: str, customer: str) -> PaymentMethod | None:
+    """Return a customer's newest payment method made of a named test card such as `pm_card_visa`."""
+    card = c.BY_NAME.get(name[8:]) if name.startswith("pm_card_") else None
+    if card is None:
+        return None
+    print_ = c.fingerprint(card)
+    saved: list[PaymentMethod] = account.payment_methods.page(
+        {"limit": 1 << 30}, where={"customer": customer}
+    ).data
+    return next((method for method in saved if method.card.fingerprint == print_), None)
+
+
 def get(account: Account, method_id: str) -> PaymentMethod:
     """Return what `find` finds, for a path; raise Stripe's 404 otherwise."""
     found = find(account, method_id)
