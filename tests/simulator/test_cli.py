@@ -18,8 +18,8 @@ from tillport.simulator.server import Server
 pytestmark = pytest.mark.node
 
 TRIGGERS = (
-    "charge.captured charge.dispute.closed charge.dispute.created charge.dispute.updated charge.failed "
-    "charge.refund.updated charge.refunded charge.succeeded customer.created customer.deleted "
+    "balance.available charge.captured charge.dispute.closed charge.dispute.created charge.dispute.updated "
+    "charge.failed charge.refund.updated charge.refunded charge.succeeded customer.created customer.deleted "
     "customer.source.created customer.source.updated customer.updated payment_intent.amount_capturable_updated "
     "payment_intent.canceled payment_intent.created payment_intent.payment_failed payment_intent.requires_action "
     "payment_intent.succeeded payment_method.attached payment_method.detached payment_method.updated "

@@ -14,6 +14,8 @@ class Sums:
         self.counted = 0
         self.available: dict[str, int] = {}
         self.pending: dict[str, int] = {}
+        # The seconds for which a `balance.available` is on its way.
+        self.telling: set[int] = set()
         self._waiting: list[tuple[int, int, str, int]] = []
 
     def look(self, account: "Account") -> None:
@@ -26,3 +28,8 @@ class Sums:
             _, _, currency, net = heappop(self._waiting)
             self.pending[currency] -= net
             self.available[currency] = self.available.get(currency, 0) + net
+
+    def next_available(self, account: "Account") -> int | None:
+        """Return when the next of the pending funds becomes available."""
+        self.look(account)
+        return self._waiting[0][0] if self._waiting else None

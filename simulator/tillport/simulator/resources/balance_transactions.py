@@ -6,6 +6,7 @@ import msgspec
 
 from tillport.simulator import params as p
 from tillport.simulator.account import Account
+from tillport.simulator.resources import balance
 from tillport.simulator.resources.common import Call, List, Route
 
 # Stripe's list price for a US card. Every currency settles in itself here: no exchange rate is modelled.
@@ -52,12 +53,14 @@ def for_charge(
 ) -> BalanceTransaction:
     """Book a captured charge: pending for two days, or available at once for the bypass cards."""
     now = int(account.now())
+    available_on = now if at_once else now + AVAILABLE_AFTER_SECONDS
     fee = min(fee_of(amount_minor), amount_minor)
+    balance.tell_when_available(account, available_on)
     return account.balance_transactions.add(
         BalanceTransaction(
             id=account.ids.on("txn_", charge.id[3:19]),
             amount=amount_minor,
-            available_on=now if at_once else now + AVAILABLE_AFTER_SECONDS,
+            available_on=available_on,
             created=now,
             currency=charge.currency,
             description=charge.description,

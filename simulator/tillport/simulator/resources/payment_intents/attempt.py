@@ -51,7 +51,7 @@ def attempt(
         failed = failed_attempt(account, origin, intent, method, decline, charge)
         raise charges.declined(charge, decline, payment_intent=failed, payment_method=method)
     if capture and intent.capture_method == "automatic":
-        txn = balance_transactions.for_charge(account, charge, charge.amount)
+        txn = balance_transactions.for_charge(account, charge, charge.amount, at_once=card.bypass_pending)
         charge = account.charges.put(msgspec.structs.replace(charge, balance_transaction=txn.id))
     intent = account.payment_intents.put(
         msgspec.structs.replace(
