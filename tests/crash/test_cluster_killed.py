@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wreck.checker import Books, problems, read_nats, read_postgres, story
+from wreck.checker import Books, problems, read_nats, read_postgres, rest, story
 from wreck.listener import Listener
 from wreck.network import Network
 from wreck.service import ServiceProcess
@@ -184,16 +184,11 @@ class Cluster:
 
     def rest(self, listener: Listener) -> Books:
         self.simulator.set_faults(Faults())
-        deadline = time.monotonic() + 90
-        books = read_postgres(self.database_url)
-        while time.monotonic() < deadline:
-            books = read_postgres(self.database_url)
-            last = max((position for position, _, _ in books.rows), default=0)
-            unsettled = books.attempts["started"] + books.attempts["unknown"]
-            heard = listener.heard[-1][0] if listener.heard else 0
-            if self.simulator.next_due() is None and not unsettled and books.relayed >= last <= heard:
-                break
-            time.sleep(0.3)
+        books = rest(self.simulator, lambda: read_postgres(self.database_url), seconds=90)
+        last = max((position for position, _, _ in books.rows), default=0)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not (listener.heard and listener.heard[-1][0] >= last):
+            time.sleep(0.1)
         return books
 
     def judge(self, purchases: list[Purchase], books: Books, listener: Listener) -> None:

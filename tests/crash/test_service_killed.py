@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wreck.checker import Books, problems, read_sqlite, story
+from wreck.checker import Books, problems, read_sqlite, rest, story
 from wreck.service import ServiceProcess
 from wreck.shoppers import CARDS, Purchase, Shopper
 
@@ -92,15 +92,7 @@ class Wreck:
         """End the bad day and wait until Stripe has nothing left to say and the service nothing left to do."""
         self.simulator.set_faults(Faults())
         self.simulator.account.faults.script.clear()
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            books = read_sqlite(self.database)
-            last = max((position for position, _, _ in books.rows), default=0)
-            unsettled = books.attempts["started"] + books.attempts["unknown"]
-            if self.simulator.next_due() is None and not unsettled and books.relayed >= last:
-                break
-            time.sleep(0.2)
-        return read_sqlite(self.database)
+        return rest(self.simulator, lambda: read_sqlite(self.database), seconds=60)
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 import json
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,25 @@ def read_sqlite(path: Path) -> Books:
         relayed = connection.execute("SELECT position FROM tillport_cursors WHERE name = 'relay'").fetchone()
     connection.close()
     return Books(rows=rows, attempts=attempts, relayed=relayed[0] if relayed else 0)
+
+
+def rest(simulator: Simulator, read: Callable[[], Books], *, seconds: float) -> Books:
+    """Wait until Stripe has nothing left to say and the service nothing left to do; return the books as they are then.
+
+    Gives up after that many seconds: the checker will say what was not done.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        # In this order: what Stripe delivered before it fell silent is in the books that are read after that.
+        due = simulator.next_due()  # money that becomes available in two days is not waited for
+        silent = not simulator.backlog and (due is None or due > simulator.clock.now() + 60)
+        books = read()
+        last = max((position for position, _, _ in books.rows), default=0)
+        placed = all(position for position, _, _ in books.rows)
+        unsettled = books.attempts["started"] + books.attempts["unknown"]
+        if (silent and placed and not unsettled and books.relayed >= last) or time.monotonic() > deadline:
+            return books
+        time.sleep(0.2)
 
 
 def all_of(operations: Any) -> list[Any]:
