@@ -18,6 +18,7 @@ CI. With `CI=true` a skipped test fails the run: what cannot run there must be d
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -25,6 +26,10 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# A shell starts what it runs in the background with SIGINT ignored, and children inherit that; tests send it to theirs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is no bug: no example has a deadline. A failure prints the line that plays it again.
 settings.register_profile(

@@ -113,7 +113,7 @@ def test_what_is_kept_answers_the_seeds_curl_line_and_ends_at_ctrl_c(kept) -> No
     children = children_of(kept.pid)
     assert len(children) == 2
     kept.send_signal(signal.SIGINT)
-    assert kept.wait(15) == 0
+    assert kept.wait(60) == 0
     assert gone(children)
 
 
@@ -125,5 +125,5 @@ def test_nothing_outlives_a_demo_that_is_killed(kept, number: int) -> None:
     children = children_of(kept.pid)
     assert len(children) == 2
     kept.send_signal(number)
-    kept.wait(15)
+    kept.wait(60)
     assert gone(children)

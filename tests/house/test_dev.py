@@ -136,7 +136,7 @@ def test_an_interrupted_installation_is_made_anew(checkout, tmp_path, how):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     os.killpg(process.pid, how)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode != 0
     assert json.loads((checkout.folder / ".venv/tillport-dev.json").read_text())["fingerprint"] is None
     assert checkout.run("run", "python", "-c", SHOW).returncode == 0

@@ -73,5 +73,5 @@ def test_the_tail_shows_what_comes(database: str) -> None:
         assert json.loads(tail.stdout.readline())["event_id"] == "evt_4"
     finally:
         tail.send_signal(2)
-        assert tail.wait(10) == 130
+        assert tail.wait(30) == 130
         tail.stdout.close()
