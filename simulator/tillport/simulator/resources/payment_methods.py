@@ -90,7 +90,7 @@ _DATA: dict[str, p.Parser] = {
     "metadata": p.metadata,
     "allow_redisplay": ALLOW_REDISPLAY,
 }
-_OTHER_TYPES = frozenset(
+OTHER_TYPES = frozenset(
     "acss_debit affirm afterpay_clearpay alipay alma amazon_pay au_becs_debit bacs_debit bancontact billie "
     "bizum blik boleto cashapp crypto custom customer customer_balance eps fpx giropay grabpay ideal "
     "interac_present kakao_pay klarna konbini kr_card link mb_way mobilepay multibanco naver_pay "
@@ -98,8 +98,8 @@ _OTHER_TYPES = frozenset(
     "radar_options revolut_pay samsung_pay satispay scalapay sepa_debit sequra sofort sunbit swish twint upi "
     "us_bank_account wechat_pay zip".split()
 )
-DATA = p.hash_of(Spec(_DATA, required=("type",), unmodelled=_OTHER_TYPES))
-CREATE = Spec(_DATA, required=("type",), unmodelled=_OTHER_TYPES)
+DATA = p.hash_of(Spec(_DATA, required=("type",), unmodelled=OTHER_TYPES))
+CREATE = Spec(_DATA, required=("type",), unmodelled=OTHER_TYPES)
 UPDATE = Spec(
     {
         "billing_details": BILLING_DETAILS,

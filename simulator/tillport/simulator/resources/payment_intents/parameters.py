@@ -46,15 +46,16 @@ _OPTIONS_SPEC = p.hash_of(
                     ),
                 )
             )
-        }
+        },
+        unmodelled=payment_methods.OTHER_TYPES,
     )
 )
 AUTOMATIC_SPEC = p.hash_of(
     Spec({"enabled": p.boolean, "allow_redirects": p.one_of("always", "never")}, required=("enabled",))
 )
 _UNMODELLED = frozenset(
-    "allowed_payment_method_types amount_to_confirm amount_details application_fee_amount customer_account  excluded_payment_method_types hooks "
-    "mandate mandate_data on_behalf_of payment_details payment_method_configuration radar_options "
+    "allowed_payment_method_types amount_to_confirm amount_details application_fee_amount customer_account "
+    "excluded_payment_method_types hooks mandate mandate_data on_behalf_of payment_details payment_method_configuration radar_options "
     "transfer_data managed_payments".split()
 )
 WORDS: dict[str, p.Parser] = {
