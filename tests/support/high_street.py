@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -105,7 +105,7 @@ class Town:
 
     def change(self, statement: str, *values: object) -> int:
         """Break a record by hand, and return how many rows it was."""
-        with sqlite3.connect(self.path) as file:
+        with closing(sqlite3.connect(self.path)) as file, file:
             count = file.execute(statement, values).rowcount
         file.close()
         return count

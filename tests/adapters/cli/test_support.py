@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -109,7 +110,7 @@ def test_a_handler_is_given_what_it_never_had(run, worked: str) -> None:
 
 
 def test_without_effects_there_is_nobody_to_hand_events_to(run, database: str) -> None:
-    with sqlite3.connect(database.removeprefix("sqlite:///")) as file:
+    with closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as file, file:
         file.execute("DROP TABLE IF EXISTS tillport_effects")
         file.execute("DROP TABLE IF EXISTS tillport_effect_handlers")
     file.close()
