@@ -107,5 +107,4 @@ class Town:
         """Break a record by hand, and return how many rows it was."""
         with closing(sqlite3.connect(self.path)) as file, file:
             count = file.execute(statement, values).rowcount
-        file.close()
         return count

@@ -113,7 +113,6 @@ def test_without_effects_there_is_nobody_to_hand_events_to(run, database: str) -
     with closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as file, file:
         file.execute("DROP TABLE IF EXISTS tillport_effects")
         file.execute("DROP TABLE IF EXISTS tillport_effect_handlers")
-    file.close()
     done = run("events", "replay", "--handler", "ship", "--after", "0", "--database", database)
     assert done.returncode == 2
     assert "--effects-database" in done.stderr
