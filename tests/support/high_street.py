@@ -106,5 +106,4 @@ class Town:
     def change(self, statement: str, *values: object) -> int:
         """Break a record by hand, and return how many rows it was."""
         with closing(sqlite3.connect(self.path)) as file, file:
-            count = file.execute(statement, values).rowcount
-        return count
+            return file.execute(statement, values).rowcount
