@@ -45,8 +45,10 @@ _aliases = count(1)
 @asynccontextmanager
 async def on_async_engine(url: str, **options: Any) -> AsyncIterator[Any]:
     engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
-    yield AsyncEffectQueue(engine, **options)
-    await engine.dispose()
+    try:
+        yield AsyncEffectQueue(engine, **options)
+    finally:
+        await engine.dispose()
 
 
 def on_async_session(url: str) -> Any:
@@ -57,9 +59,11 @@ def on_async_session(url: str) -> Any:
 async def on_engine(url: str, **options: Any) -> AsyncIterator[Any]:
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
     queue = EngineEffectQueue(engine, **options)
-    yield queue
-    await queue.aclose()
-    engine.dispose()
+    try:
+        yield queue
+    finally:
+        await queue.aclose()
+        engine.dispose()
 
 
 def on_session(url: str) -> Any:
@@ -69,8 +73,10 @@ def on_session(url: str) -> Any:
 @asynccontextmanager
 async def on_dbapi(url: str) -> AsyncIterator[Any]:
     queue = DbapiEffectQueue(lambda: psycopg.connect(url))
-    yield queue
-    await queue.aclose()
+    try:
+        yield queue
+    finally:
+        await queue.aclose()
 
 
 @asynccontextmanager
@@ -93,8 +99,10 @@ async def on_django(url: str) -> AsyncIterator[Any]:
     }
     connections.settings[alias] = connections.configure_settings({"default": {}, alias: wanted})[alias]
     queue = DjangoEffectQueue(alias)
-    yield queue
-    await queue.aclose()
+    try:
+        yield queue
+    finally:
+        await queue.aclose()
 
 
 STACKS: dict[str, Callable[[str], Any]] = {
