@@ -47,6 +47,9 @@ def test_basic_auth_pays_with_d(server: Server) -> None:
 
 
 def test_bearer_lists_with_g(server: Server) -> None:
+    server.simulator.payment_intents.create(
+        amount=2000, currency="usd", payment_method="pm_card_visa", confirm=True
+    )
     status, _, page = curl(
         *(
             "-G",
