@@ -56,6 +56,16 @@ VALUES = st.recursive(
 )
 
 
+IBAN = {"iban": "AT611904300234573201"}
+MANDATE = {"customer_acceptance": {"type": "offline"}}
+TRANSFER: dict[str, Any] = {
+    "customer_balance": {
+        "funding_type": "bank_transfer",
+        "bank_transfer": {"type": "eu_bank_transfer", "eu_bank_transfer": {"country": "DE"}},
+    }
+}
+
+
 def world() -> tuple[Simulator, list[str]]:
     """Return an account with one of everything, and every id in it."""
     sim = Simulator(clock=ManualClock(), seed=5)
@@ -82,11 +92,26 @@ def world() -> tuple[Simulator, list[str]]:
     sim.refunds.create(charge=charge.id, amount=1)
     sim.confirmation_tokens.create(payment_method="pm_card_visa")
     sim.tokens.create(card={"number": "4242424242424242", "exp_month": 12, "exp_year": 2030})
+    debit = sim.payment_methods.create(
+        type="sepa_debit", sepa_debit=IBAN, billing_details={"name": "Bob", "email": "bob@example.com"}
+    )
+    pay = {"amount": 2000, "currency": "eur", "confirm": True}
+    sim.payment_intents.create(
+        **pay, payment_method=debit.id, payment_method_types=["sepa_debit"], mandate_data=MANDATE
+    )
+    sim.customers.fund_cash_balance(customer.id, amount=500, currency="eur")
+    sim.payment_intents.create(
+        **pay,
+        customer=customer.id,
+        payment_method_types=["customer_balance"],
+        payment_method_data={"type": "customer_balance"},
+        payment_method_options=TRANSFER,
+    )
     sim.advance(5)
     account = sim.account
     ids = [held.id, account.id]
     for kind in (
-        "balance_transactions cards charges confirmation_tokens customers disputes early_fraud_warnings events "
+        "balance_transactions cards cash_balance_transactions charges confirmation_tokens customers disputes early_fraud_warnings events "
         "payment_intents payment_methods refunds setup_attempts setup_intents tokens webhook_endpoints"
     ).split():
         ids += [row.id for row in getattr(account, kind)]
@@ -103,6 +128,7 @@ KINDS = {
     "source": "card_",
     "sources": "card_",
     "cards": "card_",
+    "cash_balance_transactions": "ccsbtxn_",
     "default_source": "card_",
     "disputes": "du_",
     "events": "evt_",
@@ -140,7 +166,7 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "capture": st.sampled_from(["true", "false"]),
     "card": st.just(CARD),
     "confirm": st.just("true"),
-    "currency": st.sampled_from(["usd", "jpy", "kwd"]),
+    "currency": st.sampled_from(["usd", "jpy", "kwd", "eur"]),
     "enabled_events": st.sampled_from([["*"], ["charge.succeeded"], ["v1.charge.succeeded"]]),
     "event_payload": st.sampled_from(["thin", "snapshot"]),
     "evidence": st.builds(lambda text: {"uncategorized_text": text}, st.sampled_from(TEXTS)),
@@ -148,14 +174,23 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
         [["data"], ["customer"], ["payment_intent.latest_charge.refunds"], ["sources"]]
     ),
     "limit": st.sampled_from(["1", "100"]),
+    "mandate_data": st.just(MANDATE),
     "metadata": st.sampled_from(["", {"a": "b"}, {"a": ""}]),
     "payment_method": st.one_of(an_id("payment_method"), st.sampled_from(METHODS)),
-    "payment_method_data": st.builds(
-        lambda t: {"type": "card", "card": {"token": t}}, st.sampled_from(TOKENS)
+    "payment_method_data": st.one_of(
+        st.builds(lambda t: {"type": "card", "card": {"token": t}}, st.sampled_from(TOKENS)),
+        st.just({"type": "customer_balance"}),
     ),
+    "payment_method_options": st.just(TRANSFER),
+    "payment_method_types": st.lists(
+        st.sampled_from(["card", "sepa_debit", "customer_balance"]), min_size=1, unique=True
+    ),
+    "sepa_debit": st.just(IBAN),
     "query": st.just("created>0"),
     "source": st.one_of(an_id("source"), st.sampled_from(TOKENS)),
-    "type": st.sampled_from(["card", "webhook_endpoint", "charge.succeeded"]),
+    "type": st.sampled_from(
+        ["card", "webhook_endpoint", "charge.succeeded", "sepa_debit", "customer_balance"]
+    ),
     "url": st.just("http://x.test/"),
     "webhook_endpoint": st.one_of(st.just({"url": "http://x.test/"}), an_id("webhook_endpoint")),
 }

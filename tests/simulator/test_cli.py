@@ -18,16 +18,16 @@ from tillport.simulator.server import Server
 pytestmark = pytest.mark.node
 
 TRIGGERS = (
-    "balance.available charge.captured charge.dispute.closed charge.dispute.created charge.dispute.updated "
+    "balance.available cash_balance.funds_available charge.captured charge.dispute.closed charge.dispute.created "
+    "charge.dispute.updated customer_cash_balance_transaction.created "
     "charge.failed charge.refund.updated charge.refunded charge.succeeded customer.created customer.deleted "
     "customer.source.created customer.source.updated customer.updated payment_intent.amount_capturable_updated "
-    "payment_intent.canceled payment_intent.created payment_intent.payment_failed payment_intent.requires_action "
-    "payment_intent.succeeded payment_method.attached payment_method.detached payment_method.updated "
+    "payment_intent.canceled payment_intent.created payment_intent.partially_funded payment_intent.payment_failed "
+    "payment_intent.processing payment_intent.requires_action payment_intent.succeeded "
+    "payment_method.attached payment_method.detached payment_method.updated "
     "setup_intent.canceled setup_intent.created setup_intent.requires_action setup_intent.setup_failed "
     "setup_intent.succeeded"
 ).split()
-# Payment methods other than cards, which docs/simulator.md lists as not modelled.
-BEYOND_CARDS = ("payment_intent.partially_funded", "payment_intent.processing")
 
 
 class Cli:
@@ -93,9 +93,9 @@ def test_a_trigger_makes_its_event_arrive(run: Cli, server: Server, hook: Hook, 
         stripe.Webhook.construct_event(body, signature, endpoint.secret)
 
 
-@pytest.mark.parametrize("name", BEYOND_CARDS)
-def test_a_trigger_beyond_the_scope_is_told_so(run: Cli, name: str) -> None:
-    done = run.run("trigger", name)
+# Invoices, which docs/simulator.md lists as not modelled.
+def test_a_trigger_beyond_the_scope_is_told_so(run: Cli) -> None:
+    done = run.run("trigger", "invoice.paid")
     assert done.returncode != 0
     assert "simulator_not_modelled" in done.stdout + done.stderr
 

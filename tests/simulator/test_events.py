@@ -184,6 +184,39 @@ def test_the_official_sdk_reads_thin_events_and_fetches_what_they_name() -> None
     assert client.v1.events.retrieve(event.snapshot_event).type == "charge.succeeded"
 
 
+def test_a_thin_event_about_what_there_is_one_of_tells_no_id() -> None:
+    # The SDK refuses signatures of the past; those of the year 2100 it takes.
+    sim = Simulator(clock=ManualClock(4_102_444_800), seed=3)
+    client = stripe.StripeClient(sim.secret_key, http_client=SimulatorHTTPClient(sim))
+    secret = thin_endpoint(client, "v1.balance.available", "v1.cash_balance.funds_available")
+    client.v1.payment_intents.create(PAY)
+    customer = client.v1.customers.create()
+    client.v1.test_helpers.customers.fund_cash_balance(customer.id, {"amount": 500, "currency": "eur"})
+    sim.advance(3 * 86400)
+    bodies: dict[str, bytes] = {}
+    for attempt in sim.due_deliveries():
+        notice: Any = client.parse_event_notification(
+            attempt.body, attempt.headers["Stripe-Signature"], secret
+        )
+        related = msgspec.json.decode(attempt.body)["related_object"]
+        assert related == {"type": notice.related_object.type, "url": notice.related_object.url}
+        assert notice.fetch_related_object().object == notice.related_object.type
+        assert notice.fetch_event().related_object.url == notice.related_object.url
+        bodies[notice.type] = related["url"]
+    assert bodies == {
+        "v1.balance.available": "/v1/balance",
+        "v1.cash_balance.funds_available": f"/v1/customers/{customer.id}/cash_balance",
+    }
+
+
+def test_a_thin_event_about_an_unknown_thing_names_no_object(sim: Simulator) -> None:
+    client = stripe.StripeClient(sim.secret_key, http_client=SimulatorHTTPClient(sim))
+    thin_endpoint(client, "*")
+    sim.send_event("charge.succeeded", {"object": "charge"})
+    (attempt,) = sim.due_deliveries()
+    assert msgspec.json.decode(attempt.body)["related_object"] is None
+
+
 def test_a_snapshot_and_a_thin_event_of_one_change_have_two_ids(sim: Simulator) -> None:
     client = stripe.StripeClient(sim.secret_key, http_client=SimulatorHTTPClient(sim))
     thin_endpoint(client, "*")

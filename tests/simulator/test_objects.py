@@ -23,9 +23,11 @@ CLASSES: dict[str, Any] = {
     "balance": stripe.Balance,
     "balance_transaction": stripe.BalanceTransaction,
     "card": stripe.Card,
+    "cash_balance": stripe.CashBalance,
     "charge": stripe.Charge,
     "confirmation_token": stripe.ConfirmationToken,
     "customer": stripe.Customer,
+    "customer_cash_balance_transaction": stripe.CustomerCashBalanceTransaction,
     "dispute": stripe.Dispute,
     "event": stripe.Event,
     "payment_intent": stripe.PaymentIntent,
@@ -183,6 +185,56 @@ def world(sim: Simulator, call: Callable[..., Response], decoded: Callable[[Resp
         payment_method="pm_card_visa",
         confirm="true",
         **{"expand[]": "latest_attempt"},
+    )
+    for iban in ("AT611904300234573201", "AT861904300235473202", "AT321904300235473204"):
+        bank = post(
+            "/v1/payment_methods",
+            type="sepa_debit",
+            sepa_debit__iban=iban,
+            billing_details__name="Bob",
+            billing_details__email="bob@example.com",
+        )
+        post(
+            "/v1/payment_intents",
+            amount=1000,
+            currency="eur",
+            confirm="true",
+            payment_method=bank["id"],
+            **{"payment_method_types[]": "sepa_debit", "mandate_data[customer_acceptance][type]": "offline"},
+        )
+    for currency, kind in (
+        ("jpy", "jp_bank_transfer"),
+        ("eur", "eu_bank_transfer"),
+        ("gbp", "gb_bank_transfer"),
+        ("mxn", "mx_bank_transfer"),
+        ("usd", "us_bank_transfer"),
+    ):
+        transfer = f"payment_method_options[customer_balance][bank_transfer][{kind}][country]"
+        post(
+            "/v1/payment_intents",
+            amount=2000,
+            currency=currency,
+            customer=customer["id"],
+            confirm="true",
+            payment_method_data__type="customer_balance",
+            **{
+                "payment_method_types[]": "customer_balance",
+                "payment_method_options[customer_balance][funding_type]": "bank_transfer",
+                "payment_method_options[customer_balance][bank_transfer][type]": kind,
+            }
+            | ({transfer: "DE"} if currency == "eur" else {}),
+        )
+        for amount in (500, 2000):
+            post(
+                f"/v1/test_helpers/customers/{customer['id']}/fund_cash_balance",
+                amount=amount,
+                currency=currency,
+            )
+    get(f"/v1/customers/{customer['id']}?expand[]=cash_balance")
+    get(f"/v1/customers/{customer['id']}/cash_balance")
+    get(
+        f"/v1/customers/{customer['id']}/cash_balance_transactions?limit=100"
+        "&expand[]=data.customer&expand[]=data.applied_to_payment.payment_intent"
     )
     post("/v1/setup_intents", payment_method="pm_card_chargeDeclined", confirm="true")
     post("/v1/setup_intents", payment_method="pm_card_authenticationRequired", confirm="true")

@@ -22,6 +22,7 @@ from tillport.simulator.sums import Sums
 if TYPE_CHECKING:
     from tillport.simulator.journal import Journal
     from tillport.simulator.resources.balance_transactions import BalanceTransaction
+    from tillport.simulator.resources.cash import CashTransaction
     from tillport.simulator.resources.charges import Charge
     from tillport.simulator.resources.confirmation_tokens import ConfirmationToken
     from tillport.simulator.resources.customers import Customer
@@ -126,6 +127,11 @@ class Account:
         self.webhook_endpoints: Collection[WebhookEndpoint] = Collection("webhook_endpoint")
         self.event_destinations: Collection[EventDestination] = Collection("event_destination")
         self.events: Collection[Event] = Collection("event", indexed=("type",))
+        # What customers have paid by bank transfer and not yet spent: customer → currency → minor units.
+        self.cash: dict[str, dict[str, int]] = {}
+        self.cash_balance_transactions: Collection[CashTransaction] = Collection(
+            "customer_cash_balance_transaction", indexed=("customer",)
+        )
         # Only intents with more than one charge need a list; the latest is on the intent itself.
         self.earlier_charges: dict[str, tuple[str, ...]] = {}
         self._jobs: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []

@@ -156,7 +156,8 @@ def _bank(simulator: Simulator, method: str, intent_id: str, request: Request) -
 
 
 def _bank_page(intent: Any) -> str:
-    if intent.status != "requires_action":
+    action = (intent.next_action or {}).get("type")
+    if intent.status != "requires_action" or action not in ("redirect_to_url", "use_stripe_sdk"):
         return f"<p>Nothing to authenticate: it is <b>{escape(intent.status)}</b>.</p>"
     what = (
         "A card to be saved"

@@ -68,6 +68,13 @@ def check_charge(amount_minor: int, code: str) -> None:
         )
 
 
+def check_most(amount_minor: int, code: str) -> None:
+    """Refuse an amount of which Stripe moves no such sum at once."""
+    most = MAXIMUM.get(code, DEFAULT_MAXIMUM)
+    if amount_minor > most:
+        raise _amount(f"Amount must be no more than {shown(most, code)}", "amount_too_large")
+
+
 def shown(amount_minor: int, code: str) -> str:
     """Return an amount as Stripe's messages write it: `$0.50`, `¥50`, `12.50`."""
     sign = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}.get(code, "")

@@ -7,7 +7,7 @@ import msgspec
 
 from tillport.simulator.account import Account
 from tillport.simulator.errors import invalid, not_modelled
-from tillport.simulator.resources import balance_transactions, payment_methods, sources
+from tillport.simulator.resources import balance_transactions, cash, payment_methods, sources
 from tillport.simulator.resources.common import List
 from tillport.simulator.resources.search import SearchResult
 
@@ -33,9 +33,20 @@ def _method(account: Account, value: str) -> Any:
 
 def _source(account: Account, value: str) -> Any:
     """Return what a balance transaction is about: a charge, a refund or a dispute, as its id says."""
-    kinds: dict[str, Any] = {"ch": account.charges, "re": account.refunds, "du": account.disputes}
-    kind = kinds.get(value[:2])
+    kinds: dict[str, Any] = {
+        "ch": account.charges,
+        "py": account.charges,
+        "re": account.refunds,
+        "pyr": account.refunds,
+        "du": account.disputes,
+    }
+    kind = kinds.get(value.partition("_")[0])
     return value if kind is None else kind.find(value) or value
+
+
+def _within(account: Account, value: Any) -> Any:  # noqa: ARG001 - every resolver has the one signature
+    """Return a hash as it is: only what it holds is expanded."""
+    return value
 
 
 def _refunds(account: Account, owner: Any) -> Any:
@@ -67,10 +78,17 @@ EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
         "review": None,
     },
     "customer": {
+        "cash_balance": lambda account, owner: cash.balance_of(account, owner.id),
         "default_source": lambda account, value: account.cards.find(value) or value,
         "sources": lambda account, owner: sources.of(account, owner.id, {"limit": 10}),
         "test_clock": None,
     },
+    "customer_cash_balance_transaction": {
+        "applied_to_payment": _within,
+        "customer": _from("customers"),
+        "unapplied_from_payment": _within,
+    },
+    "cash_for_payment": {"payment_intent": _from("payment_intents")},
     "card": {"customer": _from("customers")},
     "dispute": {"charge": _from("charges"), "payment_intent": _from("payment_intents")},
     "setup_intent": {
@@ -99,7 +117,7 @@ EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
         "payment_intent": _from("payment_intents"),
     },
 }
-_COMPUTED = {("charge", "refunds"), ("customer", "sources")}
+_COMPUTED = {("charge", "refunds"), ("customer", "cash_balance"), ("customer", "sources")}
 
 
 def expand(account: Account, value: Any, paths: Sequence[Any]) -> Any:
@@ -136,9 +154,10 @@ def _apply(account: Account, value: Any, tree: _Tree) -> Any:
             raise _cannot(name)
         resolve = known[name]
         old = getattr(value, name, None)
-        if resolve is None or (old is None):
+        computed = (kind, name) in _COMPUTED
+        if resolve is None or old is None or (old is msgspec.UNSET and not computed):
             continue
-        new = resolve(account, value) if (kind, name) in _COMPUTED else resolve(account, old)
+        new = resolve(account, value if computed else old)
         changes[name] = _apply(account, new, below) if below else new
     return msgspec.structs.replace(value, **changes) if changes else value
 

@@ -51,6 +51,8 @@ def forget(account: "Account", keep: int) -> int:
     gone |= _means(account, keep)
     events = _newest(account.events, 16 * keep)
     gone |= account.events.keep(lambda event: event.id in events and _id_of(event.object) not in gone)
+    moves = _newest(account.cash_balance_transactions, 2 * keep)
+    gone |= account.cash_balance_transactions.keep(lambda txn: txn.id in moves)
     _records(account, gone, keep)
     return len(gone)
 

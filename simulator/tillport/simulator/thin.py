@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from tillport.simulator.account import Event
 
 _URLS = {
-    "balance": "/v1/balance",
     "charge": "/v1/charges/{id}",
     "customer": "/v1/customers/{id}",
+    "customer_cash_balance_transaction": "/v1/customers/{customer}/cash_balance_transactions/{id}",
     "dispute": "/v1/disputes/{id}",
     "payment_intent": "/v1/payment_intents/{id}",
     "payment_method": "/v1/payment_methods/{id}",
@@ -23,10 +23,13 @@ _URLS = {
     "refund": "/v1/refunds/{id}",
     "setup_intent": "/v1/setup_intents/{id}",
 }
+# Objects of which there is one.
+_SINGLETONS = {"balance": "/v1/balance", "cash_balance": "/v1/customers/{customer}/cash_balance"}
 
 
-class RelatedObject(msgspec.Struct, frozen=True):
-    id: str
+class RelatedObject(msgspec.Struct, frozen=True, kw_only=True):
+    # What there is one of, such as the balance, has no id, and then no `id` is told.
+    id: str | msgspec.UnsetType = msgspec.UNSET
     type: str
     url: str
 
@@ -76,11 +79,15 @@ def _related(about: Any) -> RelatedObject | None:
         if isinstance(about, dict)
         else {n: getattr(about, n, None) for n in ("id", "object", "customer")}
     )
-    object_id, kind = str(fields.get("id")), str(fields.get("object"))
-    if kind == "card" and isinstance(fields.get("customer"), str):
-        return RelatedObject(object_id, kind, f"/v1/customers/{fields['customer']}/sources/{object_id}")
+    object_id, kind, customer = fields.get("id"), str(fields.get("object")), fields.get("customer")
+    if kind in _SINGLETONS:
+        return RelatedObject(type=kind, url=_SINGLETONS[kind].format(customer=customer))
     pattern = _URLS.get(kind)
-    return None if pattern is None else RelatedObject(object_id, kind, pattern.format(id=object_id))
+    if kind == "card" and isinstance(customer, str):
+        pattern = "/v1/customers/{customer}/sources/{id}"
+    if pattern is None or not object_id:
+        return None
+    return RelatedObject(id=str(object_id), type=kind, url=pattern.format(id=object_id, customer=customer))
 
 
 def thin_id(event_id: str) -> str:

@@ -49,9 +49,12 @@ def fee_of(amount_minor: int) -> int:
 
 
 def for_charge(
-    account: Account, charge: Any, amount_minor: int, *, at_once: bool = False
+    account: Account, charge: Any, amount_minor: int, *, at_once: bool = False, kind: str = "charge"
 ) -> BalanceTransaction:
-    """Book a captured charge: pending for two days, or available at once for the bypass cards."""
+    """Book a captured charge: pending for two days, or available at once for the bypass cards.
+
+    `kind` is "charge" for a card and "payment" for whatever else pays.
+    """
     now = int(account.now())
     available_on = now if at_once else now + AVAILABLE_AFTER_SECONDS
     fee = min(fee_of(amount_minor), amount_minor)
@@ -69,7 +72,7 @@ def for_charge(
             net=amount_minor - fee,
             reporting_category="charge",
             source=charge.id,
-            type="charge",
+            type=kind,
         )
     )
 

@@ -12,6 +12,7 @@ from tillport.simulator.account import Account
 from tillport.simulator.errors import invalid, missing_object, parameter_missing
 from tillport.simulator.params import EMPTY, Spec
 from tillport.simulator.resources import payment_methods
+from tillport.simulator.resources.card_details import CardDetails
 from tillport.simulator.resources.common import (
     SHIPPING,
     BillingDetails,
@@ -19,7 +20,7 @@ from tillport.simulator.resources.common import (
     Route,
     address_of,
 )
-from tillport.simulator.resources.payment_methods import CardDetails, PaymentMethod
+from tillport.simulator.resources.payment_methods import PaymentMethod
 
 # Half a day, as the API reference's examples show; Stripe promises no figure.
 LIVES_SECONDS = 12 * 3600
@@ -72,6 +73,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Confirmation
         method = payment_methods.resolve(account, given, "payment_method")
     else:
         raise parameter_missing("payment_method_data")
+    payment_methods.only_card(method, "confirmation tokens")
     now = int(account.now())
     shipping = params.get("shipping")
     token = account.confirmation_tokens.add(

@@ -1,4 +1,4 @@
-"""Payment methods: a card that can pay, made of a token, of card data, or of one of Stripe's named test cards."""
+"""Payment methods: a card, made of a token, of card data, or of one of Stripe's named test cards; or an IBAN."""
 
 from typing import Any
 
@@ -7,9 +7,10 @@ import msgspec
 from tillport.simulator import cards as c
 from tillport.simulator import params as p
 from tillport.simulator.account import Account, Origin
-from tillport.simulator.errors import ApiError, invalid, missing_object, parameter_missing
+from tillport.simulator.errors import ApiError, invalid, missing_object, not_modelled, parameter_missing
 from tillport.simulator.params import EMPTY, Spec
-from tillport.simulator.resources import tokens
+from tillport.simulator.resources import bank_debits, tokens
+from tillport.simulator.resources.card_details import address_checked, billing_of, details_of, magic_details
 from tillport.simulator.resources.common import (
     BILLING_DETAILS,
     NO_BILLING_DETAILS,
@@ -24,51 +25,20 @@ from tillport.simulator.resources.common import (
 )
 
 
-class Checks(msgspec.Struct, frozen=True, gc=False):
-    address_line1_check: str | None = None
-    address_postal_code_check: str | None = None
-    cvc_check: str | None = None
-
-
-class Networks(msgspec.Struct, frozen=True):
-    available: tuple[str, ...]
-    preferred: str | None = None
-
-
-class ThreeDSecureUsage(msgspec.Struct, frozen=True, gc=False):
-    supported: bool = True
-
-
-class CardDetails(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """`payment_method.card`; one instance serves every payment method made of the same named test card."""
-
-    brand: str
-    checks: Checks
-    country: str | None
-    display_brand: str
-    exp_month: int
-    exp_year: int
-    fingerprint: str
-    funding: str
-    generated_from: None = None
-    last4: str
-    networks: Networks
-    regulated_status: str | None = "unregulated"
-    three_d_secure_usage: ThreeDSecureUsage = ThreeDSecureUsage()
-    wallet: None = None
-
-
 class PaymentMethod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     id: str
     object: str = "payment_method"
     allow_redisplay: str = "unspecified"
     billing_details: BillingDetails = NO_BILLING_DETAILS
-    card: CardDetails
+    # One hash is shown, as the type says: a `CardDetails`, a `SepaDebit`, or an empty one.
+    card: Any = msgspec.UNSET
     created: int
     customer: Any = None
     customer_account: None = None
+    customer_balance: Any = msgspec.UNSET
     livemode: bool = False
     metadata: dict[str, str] = EMPTY
+    sepa_debit: Any = msgspec.UNSET
     type: str = "card"
 
 
@@ -83,19 +53,22 @@ CARD_INPUT = Spec(
     unmodelled=frozenset({"networks"}),
 )
 ALLOW_REDISPLAY = p.one_of("always", "limited", "unspecified")
+KIND = p.only("card", "customer_balance", "sepa_debit")
 _DATA: dict[str, p.Parser] = {
-    "type": p.only("card"),
+    "type": KIND,
     "card": p.hash_of(CARD_INPUT),
+    "customer_balance": p.hash_of(Spec({})),
+    "sepa_debit": bank_debits.INPUT,
     "billing_details": BILLING_DETAILS,
     "metadata": p.metadata,
     "allow_redisplay": ALLOW_REDISPLAY,
 }
 OTHER_TYPES = frozenset(
     "acss_debit affirm afterpay_clearpay alipay alma amazon_pay au_becs_debit bacs_debit bancontact billie "
-    "bizum blik boleto cashapp crypto custom customer customer_balance eps fpx giropay grabpay ideal "
+    "bizum blik boleto cashapp crypto custom customer eps fpx giropay grabpay ideal "
     "interac_present kakao_pay klarna konbini kr_card link mb_way mobilepay multibanco naver_pay "
     "nz_bank_account oxxo p24 pay_by_bank payco payment_method paynow paypal paypay payto pix promptpay "
-    "radar_options revolut_pay samsung_pay satispay scalapay sepa_debit sequra sofort sunbit swish twint upi "
+    "radar_options revolut_pay samsung_pay satispay scalapay sequra sofort sunbit swish twint upi "
     "us_bank_account wechat_pay zip".split()
 )
 DATA = p.hash_of(Spec(_DATA, required=("type",), unmodelled=OTHER_TYPES))
@@ -109,11 +82,7 @@ UPDATE = Spec(
     },
     unmodelled=frozenset({"us_bank_account"}),
 )
-LIST = p.list_spec(
-    "customer_account", customer=p.string, type=p.only("card"), allow_redisplay=ALLOW_REDISPLAY
-)
-
-_MAGIC: dict[str, CardDetails] = {}
+LIST = p.list_spec("customer_account", customer=p.string, type=KIND, allow_redisplay=ALLOW_REDISPLAY)
 
 
 def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentMethod:
@@ -126,6 +95,8 @@ def make(account: Account, data: dict[str, Any], param: str) -> PaymentMethod:
 
 
 def build(account: Account, data: dict[str, Any], param: str) -> PaymentMethod:
+    if data["type"] != "card":
+        return _without_card(account, data, param.replace("card", data["type"]))
     given = data.get("card")
     if not given:
         raise parameter_missing(param)
@@ -136,7 +107,7 @@ def build(account: Account, data: dict[str, Any], param: str) -> PaymentMethod:
             card = magic_details(source)
         else:
             card = details_of(source)
-            details = _billing_of(source)
+            details = billing_of(source)
     else:
         for name in ("number", "exp_month", "exp_year"):
             if name not in given:
@@ -145,7 +116,7 @@ def build(account: Account, data: dict[str, Any], param: str) -> PaymentMethod:
         card = details_of(source)
     if data.get("billing_details"):
         details = billing_details(data["billing_details"])
-        card = _address_checked(card, details)
+        card = address_checked(card, details)
     return PaymentMethod(
         id=account.ids.own("pm_"),
         allow_redisplay=data.get("allow_redisplay", "unspecified"),
@@ -156,18 +127,27 @@ def build(account: Account, data: dict[str, Any], param: str) -> PaymentMethod:
     )
 
 
-def _address_checked(card: CardDetails, details: BillingDetails) -> CardDetails:
-    """Return a card with its checks of the billing address, as far as one was given."""
-    address = details.address
-    if address.line1 is None and address.postal_code is None:
-        return card
-    known = c.by_fingerprint(card.fingerprint)
-    line1 = known.line1_check if address.line1 else card.checks.address_line1_check
-    postal_code = known.postal_code_check if address.postal_code else card.checks.address_postal_code_check
-    checks = msgspec.structs.replace(
-        card.checks, address_line1_check=line1, address_postal_code_check=postal_code
+def _without_card(account: Account, data: dict[str, Any], param: str) -> PaymentMethod:
+    """Build a payment method of an IBAN, or of the customer's cash balance."""
+    kind = data["type"]
+    details = billing_details(data.get("billing_details"))
+    about = bank_debits.sepa_of(data.get(kind), details, param) if kind == "sepa_debit" else EMPTY
+    return PaymentMethod(
+        id=account.ids.own("pm_"),
+        allow_redisplay=data.get("allow_redisplay", "unspecified"),
+        billing_details=details,
+        created=int(account.now()),
+        metadata=p.merged(EMPTY, data["metadata"]) if data.get("metadata") else EMPTY,
+        type=kind,
+        **{kind: about},
     )
-    return msgspec.structs.replace(card, checks=checks)
+
+
+def only_card(method: PaymentMethod, what: str, param: str = "payment_method") -> PaymentMethod:
+    """Return a card; name what is not modelled for any other payment method."""
+    if method.type != "card":
+        raise not_modelled(f"{what} with a payment method of type {method.type!r}", param)
+    return method
 
 
 def check_usable(account: Account, method: PaymentMethod) -> None:
@@ -212,7 +192,9 @@ def made_of(account: Account, name: str, customer: str) -> PaymentMethod | None:
     saved: list[PaymentMethod] = account.payment_methods.page(
         {"limit": 1 << 30}, where={"customer": customer}
     ).data
-    return next((method for method in saved if method.card.fingerprint == print_), None)
+    return next(
+        (method for method in saved if method.type == "card" and method.card.fingerprint == print_), None
+    )
 
 
 def get(account: Account, method_id: str) -> PaymentMethod:
@@ -228,69 +210,12 @@ def of_card(account: Account, source: tokens.CardSource) -> PaymentMethod:
     known = account.cards.find(source.id) is not None
     return PaymentMethod(
         id=source.id,
-        billing_details=_billing_of(source),
+        billing_details=billing_of(source),
         card=details_of(source),
         created=account.cards.created_of(source.id) if known else int(account.now()),
         customer=None if source.customer is msgspec.UNSET else source.customer,
         metadata=source.metadata,
     )
-
-
-def magic_details(card: c.Card) -> CardDetails:
-    key = c.fingerprint(card)
-    found = _MAGIC.get(key)
-    if found is None:
-        checks = Checks(
-            # The cards whose name promises a failing address check fail it; the others were sent no address.
-            address_line1_check=None if card.line1_check == "pass" else card.line1_check,
-            address_postal_code_check=None if card.postal_code_check == "pass" else card.postal_code_check,
-            cvc_check=card.cvc_check,
-        )
-        month, year = tokens.MAGIC_EXPIRY
-        found = _MAGIC[key] = _details(card, month, year, checks)
-    return found
-
-
-def details_of(source: tokens.CardSource) -> CardDetails:
-    """Return what a payment method shows of a token's card, its checks made."""
-    card = c.by_fingerprint(source.fingerprint or "")
-    checks = Checks(
-        address_line1_check=card.line1_check if source.address_line1 or source.address_line1_check else None,
-        address_postal_code_check=(
-            card.postal_code_check if source.address_zip or source.address_zip_check else None
-        ),
-        cvc_check=card.cvc_check if source.cvc_check else None,
-    )
-    return _details(card, source.exp_month, source.exp_year, checks)
-
-
-def _details(card: c.Card, month: int, year: int, checks: Checks) -> CardDetails:
-    return CardDetails(
-        brand=card.brand,
-        checks=checks,
-        country=card.country,
-        display_brand="american_express" if card.brand == "amex" else card.brand,
-        exp_month=month,
-        exp_year=year,
-        fingerprint=c.fingerprint(card),
-        funding=card.funding,
-        last4=card.last4,
-        networks=Networks((card.brand,)),
-    )
-
-
-def _billing_of(source: tokens.CardSource) -> BillingDetails:
-    address = {
-        "city": source.address_city,
-        "country": source.address_country,
-        "line1": source.address_line1,
-        "line2": source.address_line2,
-        "postal_code": source.address_zip,
-        "state": source.address_state,
-    }
-    if source.name is None and not any(address.values()):
-        return NO_BILLING_DETAILS
-    return BillingDetails(address=address_of(address), name=source.name)
 
 
 def retrieve(account: Account, call: Call, params: dict[str, Any], method_id: str) -> PaymentMethod:
@@ -317,6 +242,8 @@ def update(account: Account, call: Call, params: dict[str, Any], method_id: str)
             **{k: v or None for k, v in given.items()},
         )
     if params.get("card"):
+        if old.type != "card":
+            raise invalid(f"A payment method of type {old.type} has no card to be changed.", "card")
         changes["card"] = msgspec.structs.replace(old.card, **params["card"])
     new = account.payment_methods.put(msgspec.structs.replace(old, **changes))
     previous = difference(old, new, changes)
@@ -326,21 +253,23 @@ def update(account: Account, call: Call, params: dict[str, Any], method_id: str)
 
 
 def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
-    wanted = params.get("allow_redisplay")
+    wanted, kind = params.get("allow_redisplay"), params.get("type")
     customer = params.get("customer")
     if customer is not None:
         return saved_to(account, customer, params, "/v1/payment_methods")
     page = account.payment_methods.page(
         params,
         # Stripe lists the methods saved to a customer; loose ones are not to be had back.
-        accept=lambda m: m.customer is not None and (wanted is None or m.allow_redisplay == wanted),
+        accept=lambda m: (
+            m.customer is not None and wanted in (None, m.allow_redisplay) and kind in (None, m.type)
+        ),
     )
     return List(data=page.data, has_more=page.has_more, url="/v1/payment_methods")
 
 
 def saved_to(account: Account, customer: str, params: dict[str, Any], url: str) -> List:
     """List what a customer can pay with, newest first: the payment methods, and the cards of `/sources`."""
-    wanted = params.get("allow_redisplay")
+    wanted, kind = params.get("allow_redisplay"), params.get("type")
     everything = {"limit": 1 << 30}
     where = {"customer": customer}
     rows = account.payment_methods.page(everything, where=where).data
@@ -348,7 +277,8 @@ def saved_to(account: Account, customer: str, params: dict[str, Any], url: str) 
     if cards:
         rows = [*rows, *(of_card(account, card) for card in cards)]
         rows.sort(key=lambda row: row.created, reverse=True)
-    return sliced([m for m in rows if wanted in (None, m.allow_redisplay)], params, "payment_method", url)
+    rows = [m for m in rows if wanted in (None, m.allow_redisplay) and kind in (None, m.type)]
+    return sliced(rows, params, "payment_method", url)
 
 
 ATTACH = Spec({"customer": p.string}, required=("customer",), unmodelled=frozenset({"customer_account"}))
@@ -371,6 +301,10 @@ def attach(account: Account, call: Call, params: dict[str, Any], method_id: str)
 
 def check_attachable(method: PaymentMethod) -> None:
     """Raise the decline of a card that no bank lets be saved; nothing is announced then."""
+    if method.type == "customer_balance":
+        raise not_modelled("a cash balance saved to a customer as a payment method", "payment_method")
+    if method.type != "card":
+        return
     no = c.by_fingerprint(method.card.fingerprint).declined_on_attach
     if no is not None:
         raise refused(no)

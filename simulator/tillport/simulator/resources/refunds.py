@@ -11,7 +11,7 @@ import msgspec
 from tillport.simulator import currencies
 from tillport.simulator import params as p
 from tillport.simulator.account import STRIPE_ITSELF, Account, Origin
-from tillport.simulator.errors import ApiError, invalid, missing_object
+from tillport.simulator.errors import ApiError, invalid, missing_object, not_modelled
 from tillport.simulator.params import EMPTY, Spec
 from tillport.simulator.resources import disputes, early_fraud_warnings
 from tillport.simulator.resources.balance_transactions import AVAILABLE_AFTER_SECONDS, BalanceTransaction
@@ -64,7 +64,10 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Refund:
     """Give back what is left of a charge, or a part of it."""
     charge = _charge(account, params)
     if charge.status != "succeeded":
-        raise invalid(f"Charge {charge.id} failed: there is nothing to refund.", "charge")
+        raise invalid(f"Charge {charge.id} is {charge.status}: there is nothing to refund.", "charge")
+    paid_by = charge.payment_method_details.type
+    if paid_by == "customer_balance":
+        raise not_modelled("a refund of what a bank transfer paid", "charge")
     if charge.payment_intent is not None and not charge.captured:
         raise invalid(
             f"Charge {charge.id} has not been captured; cancel its PaymentIntent instead.", "charge"
@@ -93,9 +96,10 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Refund:
             "original amount.",
             param="amount",
         )
-    card = card_of(charge)
-    pending = card.refund == "pending"
-    refund_id = account.ids.on("re_", charge.id[3:19])
+    by_card = paid_by == "card"
+    fate = card_of(charge).refund if by_card else None
+    pending = fate == "pending"
+    refund_id = account.ids.on("re_" if by_card else "pyr_", charge.id[3:19])
     txn = None if pending or held else _book(account, refund_id, charge, -amount, "refund")
     refund = account.refunds.add(
         Refund(
@@ -105,7 +109,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Refund:
             charge=charge.id,
             created=int(account.now()),
             currency=charge.currency,
-            destination_details=_destination(None),
+            destination_details=_destination(None) if by_card else msgspec.UNSET,
             metadata=p.merged(EMPTY, params["metadata"]) if params.get("metadata") else EMPTY,
             payment_intent=charge.payment_intent,
             pending_reason="processing" if pending else msgspec.UNSET,
@@ -117,9 +121,9 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Refund:
     _move(account, charge, amount, call.origin)
     if pending:
         account.schedule(BANK_SECONDS, _settle, account, refund.id)
-    elif card.refund == "fails":
+    elif fate == "fails":
         account.schedule(BANK_SECONDS, _fail, account, refund.id)
-    else:
+    elif by_card:
         account.schedule(REFERENCE_SECONDS, _reference, account, refund.id)
     return refund
 
@@ -170,7 +174,7 @@ def _book(account: Account, refund_id: str, charge: Charge, amount: int, type_: 
             net=amount,
             reporting_category=type_,
             source=refund_id,
-            type=type_,
+            type="payment_" + type_ if refund_id.startswith("pyr_") else type_,
         )
     ).id
 

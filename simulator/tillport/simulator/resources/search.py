@@ -121,9 +121,8 @@ def _reader(key: str | None, field: str | None) -> Callable[[Any], Any]:
 
     def read(row: Any) -> Any:
         for part in parts:
-            if row is None:
-                return None
-            row = getattr(row, part)
+            # What no card paid has no `card` in its details.
+            row = getattr(row, part, None)
         return row
 
     return read

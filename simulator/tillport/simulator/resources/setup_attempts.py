@@ -7,8 +7,9 @@ import msgspec
 from tillport.simulator import params as p
 from tillport.simulator.account import Account
 from tillport.simulator.params import Spec
+from tillport.simulator.resources.card_details import Checks
 from tillport.simulator.resources.common import Call, List, Route
-from tillport.simulator.resources.payment_methods import Checks, PaymentMethod
+from tillport.simulator.resources.payment_methods import PaymentMethod
 from tillport.simulator.resources.three_d_secure import ThreeDSecure
 
 

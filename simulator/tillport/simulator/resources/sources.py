@@ -86,7 +86,7 @@ def attached_method(account: Account, customer_id: str, method_id: str) -> Payme
             code="missing",
             param="source",
         )
-    return method
+    return payment_methods.only_card(method, "the Charges API", "source")
 
 
 def judged(account: Account, given: Any, param: str) -> CardSource:

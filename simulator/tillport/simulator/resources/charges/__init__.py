@@ -11,6 +11,7 @@ from tillport.simulator.resources.charges.charge import (
     settle,
 )
 from tillport.simulator.resources.charges.direct import CAPTURE, CREATE, capture, create
+from tillport.simulator.resources.charges.payments import bounced, paid, pending
 from tillport.simulator.resources.charges.reading import LIST, UPDATE, list_, retrieve, update
 from tillport.simulator.resources.common import Route
 
@@ -27,9 +28,12 @@ __all__ = [
     "ROUTES",
     "Charge",
     "PaymentMethodDetails",
+    "bounced",
     "captured",
     "card_of",
     "declined",
     "make",
+    "paid",
+    "pending",
     "settle",
 ]

@@ -9,8 +9,9 @@ from tillport.simulator.account import Account
 from tillport.simulator.errors import ApiError
 from tillport.simulator.params import EMPTY
 from tillport.simulator.resources import balance_transactions, disputes
+from tillport.simulator.resources.card_details import Checks
 from tillport.simulator.resources.common import NO_BILLING_DETAILS, BillingDetails
-from tillport.simulator.resources.payment_methods import Checks, PaymentMethod
+from tillport.simulator.resources.payment_methods import PaymentMethod
 from tillport.simulator.resources.three_d_secure import ThreeDSecure
 
 AUTHORISED_SECONDS = (
@@ -76,7 +77,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     network_status: str = "approved_by_network"
     reason: str | None = None
     risk_level: str = "normal"
-    risk_score: int = 23
+    risk_score: int | msgspec.UnsetType = 23
     seller_message: str = "Payment complete."
     type: str = "authorized"
 
@@ -113,7 +114,8 @@ class Charge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     paid: bool = False
     payment_intent: Any = None
     payment_method: str | None = None
-    payment_method_details: PaymentMethodDetails | None = None
+    # `PaymentMethodDetails`; of what is paid without a card, what `charges.payments` makes.
+    payment_method_details: Any = None
     radar_options: dict[str, str] = EMPTY
     receipt_email: str | None = None
     receipt_number: str | None = None
@@ -249,7 +251,7 @@ def settle(account: Account, charge_id: str) -> None:
 
 def card_of(charge: Charge) -> c.Card:
     """Return the test card that a charge was made with: its number decides what happens later."""
-    return c.by_fingerprint(charge.payment_method_details.card.fingerprint)  # type: ignore[union-attr] # ours has one
+    return c.by_fingerprint(charge.payment_method_details.card.fingerprint)
 
 
 def captured(

@@ -67,7 +67,7 @@ def attempt(
     )
     account.emit("charge.succeeded", charge, origin)
     if method.customer is None:
-        _keep(account, origin, intent, method)
+        keep(account, origin, intent, method)
     if capture:
         account.emit("payment_intent.succeeded", intent, origin)
         disputes.foresee(account, charge, card)
@@ -79,7 +79,7 @@ def attempt(
     return intent
 
 
-def _keep(account: Account, origin: Origin, intent: PaymentIntent, method: PaymentMethod) -> None:
+def keep(account: Account, origin: Origin, intent: PaymentIntent, method: PaymentMethod) -> None:
     """Save what paid to the customer, if that was asked for; otherwise it has paid its once."""
     if intent.setup_future_usage is not None and intent.customer is not None:
         payment_methods.attached(account, origin, method, intent.customer)

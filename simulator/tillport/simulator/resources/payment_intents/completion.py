@@ -11,6 +11,7 @@ from tillport.simulator.errors import invalid
 from tillport.simulator.resources import charges
 from tillport.simulator.resources.common import Call
 from tillport.simulator.resources.payment_intents.intent import OPEN, PaymentIntent, unexpected
+from tillport.simulator.resources.payment_intents.transfer import awaits, give_back, reconcile
 
 
 def capture(account: Account, call: Call, params: dict[str, Any], intent_id: str) -> PaymentIntent:
@@ -55,10 +56,16 @@ def cancel(account: Account, call: Call, params: dict[str, Any], intent_id: str)
             f"You cannot cancel this PaymentIntent because it has a status of {intent.status}. Only a PaymentIntent "
             f"with one of the following statuses may be canceled: {', '.join(OPEN)}.",
         )
+    if intent.status == "processing":
+        raise unexpected(
+            intent,
+            "You cannot cancel this PaymentIntent because its bank debit is already on its way (processing).",
+        )
     return canceled(account, call.origin, intent, params.get("cancellation_reason"))
 
 
 def canceled(account: Account, origin: Origin, intent: PaymentIntent, reason: str | None) -> PaymentIntent:
+    """End an intent; what a customer has paid of it by bank transfer goes back to the cash balance."""
     new = account.payment_intents.put(
         msgspec.structs.replace(
             intent,
@@ -70,6 +77,8 @@ def canceled(account: Account, origin: Origin, intent: PaymentIntent, reason: st
         )
     )
     account.emit("payment_intent.canceled", new, origin)
+    if awaits(intent) and give_back(account, origin, intent):
+        reconcile(account, origin, intent.customer, intent.currency)
     return new
 
 

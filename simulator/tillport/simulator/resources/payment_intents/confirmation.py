@@ -10,15 +10,20 @@ from tillport.simulator.account import STRIPE_ITSELF, Account, Origin
 from tillport.simulator.errors import ApiError, invalid
 from tillport.simulator.resources import confirmation_tokens, payment_methods, three_d_secure
 from tillport.simulator.resources.common import Call, shipping_of
+from tillport.simulator.resources.payment_intents import options
 from tillport.simulator.resources.payment_intents.attempt import attempt, failed_attempt
 from tillport.simulator.resources.payment_intents.intent import (
+    CARD_ONLY,
     CONFIRMABLE,
+    OPTIONS,
     PaymentIntent,
     check_secret,
     no_method,
     unexpected,
 )
 from tillport.simulator.resources.payment_intents.parameters import WORDS
+from tillport.simulator.resources.payment_intents.transfer import awaits, check_unchanged
+from tillport.simulator.resources.payment_intents.ways import way_of
 from tillport.simulator.resources.payment_methods import PaymentMethod
 
 
@@ -42,6 +47,10 @@ def confirm(account: Account, call: Call, params: dict[str, Any], intent_id: str
             "This PaymentIntent's confirmation_method is manual: confirm it on your server, with the secret key.",
             None,
         )
+    if intent.next_action is not None:
+        check_unchanged(intent, "another confirmation")
+    if call.publishable:
+        params["publishable"] = True
     method = method_of(account, params, intent.customer)
     if method is None and intent.payment_method is not None:
         method = payment_methods.get(account, intent.payment_method)
@@ -82,6 +91,10 @@ def pay(
     account: Account, origin: Origin, intent: PaymentIntent, method: PaymentMethod, params: dict[str, Any]
 ) -> PaymentIntent:
     """Attempt the payment, or send the customer to the bank first."""
+    if (
+        method.type != "card" or intent.payment_method_types is not CARD_ONLY or "mandate_data" in params
+    ) and (way := way_of(intent, method, params)) is not None:
+        return way(account, origin, intent, method, params)
     card = c.by_fingerprint(method.card.fingerprint)
     asked = intent.payment_method_options.card.request_three_d_secure != "automatic"
     if card.three_d_secure is None and not asked:
@@ -129,6 +142,12 @@ def changed(account: Account, intent: PaymentIntent, params: dict[str, Any]) -> 
     for name in ("amount", "currency", "capture_method", "payment_method_options", "payment_method_types"):
         if name in params:
             changes[name] = params[name]
+    if "payment_method_options" in changes or "payment_method_types" in changes:
+        changes["payment_method_options"] = options.shown(
+            changes.get("payment_method_types", intent.payment_method_types),
+            changes.get("payment_method_options", OPTIONS),
+            intent.payment_method_options,
+        )
     for name in WORDS:
         if name in params and name not in ("metadata", "shipping"):
             changes[name] = params[name] or None
@@ -163,9 +182,9 @@ def authenticate(account: Account, intent_id: str, *, succeed: bool = True) -> P
     Never raises for a decline after the challenge: nobody is waiting for that answer; the events tell.
     """
     intent: PaymentIntent = account.payment_intents.get(intent_id, "intent")
-    if intent.status != "requires_action":
+    if intent.status != "requires_action" or awaits(intent):
         raise unexpected(
-            intent, f"This PaymentIntent does not wait for the customer: its status is {intent.status}."
+            intent, f"This PaymentIntent does not wait for a challenge: its status is {intent.status}."
         )
     method = payment_methods.get(account, intent.payment_method)
     card = c.by_fingerprint(method.card.fingerprint)

@@ -12,6 +12,7 @@ from tillport.simulator.resources.common import Call, List, shipping_of
 from tillport.simulator.resources.payment_intents.confirmation import changed, confirmed, method_of
 from tillport.simulator.resources.payment_intents.intent import (
     AUTOMATIC,
+    CARD_ONLY,
     CONFIRMABLE,
     OPTIONS,
     AutomaticPaymentMethods,
@@ -19,6 +20,8 @@ from tillport.simulator.resources.payment_intents.intent import (
     check_secret,
     unexpected,
 )
+from tillport.simulator.resources.payment_intents.options import shown
+from tillport.simulator.resources.payment_intents.transfer import check_unchanged
 
 
 def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentIntent:
@@ -26,10 +29,19 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentInten
     currencies.check_charge(params["amount"], params["currency"])
     confirm_now = params.get("confirm", False)
     if not confirm_now:
-        for name in ("off_session", "error_on_requires_action", "return_url", "confirmation_token"):
+        for name in (
+            "off_session",
+            "error_on_requires_action",
+            "return_url",
+            "confirmation_token",
+            "mandate_data",
+        ):
             if params.get(name):
                 raise invalid(f"The parameter {name} can only be used with confirm=true.", name)
     types = params.get("payment_method_types")
+    options = params.get("payment_method_options", OPTIONS)
+    if options is not OPTIONS or (types is not None and types is not CARD_ONLY):
+        options = shown(types or CARD_ONLY, options)
     automatic: AutomaticPaymentMethods | None = AUTOMATIC
     if given := params.get("automatic_payment_methods"):
         if types and given["enabled"]:
@@ -62,7 +74,8 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentInten
         customer=customer,
         description=params.get("description") or None,
         metadata={k: v for k, v in metadata.items() if v} if metadata else EMPTY,
-        payment_method_options=params.get("payment_method_options", OPTIONS),
+        payment_method_options=options,
+        payment_method_types=types or CARD_ONLY,
         receipt_email=params.get("receipt_email") or None,
         setup_future_usage=params.get("setup_future_usage") or None,
         shipping=shipping_of(params.get("shipping")),
@@ -93,10 +106,19 @@ def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
     return List(data=page.data, has_more=page.has_more, url="/v1/payment_intents")
 
 
+# What a bank transfer is on its way for: changing it would send back what has come already.
+_FOR_TRANSFER = frozenset(
+    "amount capture_method currency customer payment_method payment_method_data payment_method_options "
+    "payment_method_types setup_future_usage".split()
+)
+
+
 def update(account: Account, call: Call, params: dict[str, Any], intent_id: str) -> PaymentIntent:
     """Change an intent; a new payment method clears the last error."""
     intent: PaymentIntent = account.payment_intents.get(intent_id, "intent")
     held = {"amount", "currency", "payment_method", "payment_method_data", "capture_method"} & params.keys()
+    if intent.next_action is not None and _FOR_TRANSFER & params.keys():
+        check_unchanged(intent, f"a change ({min(_FOR_TRANSFER & params.keys())})")
     if intent.status not in CONFIRMABLE and held:
         raise unexpected(
             intent,

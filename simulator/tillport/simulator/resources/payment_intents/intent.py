@@ -71,7 +71,8 @@ class PaymentIntent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     on_behalf_of: None = None
     payment_method: Any = None
     payment_method_configuration_details: None = None
-    payment_method_options: Options = OPTIONS
+    # `Options`, or `MixedOptions` where more than cards is taken.
+    payment_method_options: Any = OPTIONS
     payment_method_types: tuple[str, ...] = CARD_ONLY
     payment_record: None = None
     processing: None = None

@@ -8,54 +8,31 @@ from tillport.simulator.errors import not_modelled
 from tillport.simulator.params import Spec
 from tillport.simulator.resources import payment_methods
 from tillport.simulator.resources.common import SHIPPING
-from tillport.simulator.resources.payment_intents.intent import (
-    CARD_ONLY,
-    OPTIONS,
-    REASONS,
-    CardOptions,
-    Options,
-)
+from tillport.simulator.resources.payment_intents import options
+from tillport.simulator.resources.payment_intents.intent import CARD_ONLY, REASONS
 
 
-def card_types(value: Any, name: str) -> tuple[str, ...]:
-    read = p.array_of(p.string)(value, name)
-    for kind in read:
-        if kind != "card":
-            raise not_modelled(f"the payment method type {kind!r}", name)
-    return tuple(read) or CARD_ONLY
+def _types(*known: str) -> p.Parser:
+    def parse(value: Any, name: str) -> tuple[str, ...]:
+        read = p.array_of(p.string)(value, name)
+        for kind in read:
+            if kind not in known:
+                raise not_modelled(f"the payment method type {kind!r}", name)
+        # The one tuple, so that an intent for cards alone is known at a glance.
+        return tuple(read) if read and read != ["card"] else CARD_ONLY
+
+    return parse
 
 
-def options(value: Any, name: str) -> Options:
-    read = _OPTIONS_SPEC(value, name)
-    card = read.get("card") if read else None
-    wanted = card.get("request_three_d_secure") if card else None
-    return Options(CardOptions(request_three_d_secure=wanted)) if wanted else OPTIONS
+card_only = _types("card")
 
 
-_OPTIONS_SPEC = p.hash_of(
-    Spec(
-        {
-            "card": p.hash_of(
-                Spec(
-                    {"request_three_d_secure": p.one_of("automatic", "any", "challenge")},
-                    unmodelled=frozenset(
-                        "capture_method cvc_token installments mandate_options moto network "
-                        "request_extended_authorization request_incremental_authorization request_multicapture "
-                        "request_overcapture require_cvc_recollection setup_future_usage three_d_secure "
-                        "statement_descriptor_suffix_kana statement_descriptor_suffix_kanji".split()
-                    ),
-                )
-            )
-        },
-        unmodelled=payment_methods.OTHER_TYPES,
-    )
-)
 AUTOMATIC_SPEC = p.hash_of(
     Spec({"enabled": p.boolean, "allow_redirects": p.one_of("always", "never")}, required=("enabled",))
 )
 _UNMODELLED = frozenset(
     "allowed_payment_method_types amount_to_confirm amount_details application_fee_amount customer_account "
-    "excluded_payment_method_types hooks mandate mandate_data on_behalf_of payment_details payment_method_configuration radar_options "
+    "excluded_payment_method_types hooks mandate on_behalf_of payment_details payment_method_configuration radar_options "
     "transfer_data managed_payments".split()
 )
 WORDS: dict[str, p.Parser] = {
@@ -71,8 +48,8 @@ WORDS: dict[str, p.Parser] = {
 _METHOD: dict[str, p.Parser] = {
     "payment_method": p.string,
     "payment_method_data": payment_methods.DATA,
-    "payment_method_options": options,
-    "payment_method_types": card_types,
+    "payment_method_options": options.parse,
+    "payment_method_types": _types("card", "customer_balance", "sepa_debit"),
 }
 
 
@@ -81,7 +58,34 @@ def _off_session(value: Any, name: str) -> bool:
     return True if value in ("one_off", "recurring") else p.boolean(value, name)
 
 
+_MANDATE = p.hash_of(
+    Spec(
+        {
+            "customer_acceptance": p.hash_of(
+                Spec(
+                    {
+                        "type": p.one_of("online", "offline"),
+                        "accepted_at": p.integer,
+                        "offline": p.hash_of(Spec({})),
+                        "online": p.hash_of(
+                            Spec(
+                                {
+                                    "ip_address": p.string,
+                                    "user_agent": p.string,
+                                    "infer_from_client": p.boolean,
+                                }
+                            )
+                        ),
+                    },
+                    required=("type",),
+                )
+            )
+        },
+        required=("customer_acceptance",),
+    )
+)
 _CONFIRM: dict[str, p.Parser] = {
+    "mandate_data": _MANDATE,
     "return_url": p.string,
     "off_session": _off_session,
     "confirmation_token": p.string,

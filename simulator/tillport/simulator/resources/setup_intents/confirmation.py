@@ -165,10 +165,12 @@ def authenticate(account: Account, intent_id: str, *, succeed: bool = True) -> S
 def method_of(account: Account, params: dict[str, Any], customer: str | None) -> PaymentMethod | None:
     data, given = params.get("payment_method_data"), params.get("payment_method")
     if data:
-        return payment_methods.make(account, data, "payment_method_data[card]")
+        made = payment_methods.build(account, data, "payment_method_data[card]")
+        return account.payment_methods.add(payment_methods.only_card(made, "setup intents"))
     if not given:
         return None
     method = payment_methods.resolve(account, given, "payment_method")
+    payment_methods.only_card(method, "setup intents")
     payment_methods.check_usable(account, method)
     if method.customer is not None and method.customer != customer:
         raise invalid(

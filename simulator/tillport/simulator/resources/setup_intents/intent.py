@@ -11,7 +11,7 @@ from tillport.simulator.params import EMPTY, Spec
 from tillport.simulator.resources import payment_methods
 from tillport.simulator.resources.common import Call
 from tillport.simulator.resources.payment_intents.intent import CARD_ONLY, AutomaticPaymentMethods
-from tillport.simulator.resources.payment_intents.parameters import AUTOMATIC_SPEC, card_types
+from tillport.simulator.resources.payment_intents.parameters import AUTOMATIC_SPEC, card_only
 
 
 class SetupCardOptions(msgspec.Struct, frozen=True, gc=False):
@@ -101,7 +101,7 @@ _COMMON: dict[str, p.Parser] = {
     "customer": p.string,
     "description": p.text(1000),
     "metadata": p.metadata,
-    "payment_method_types": card_types,
+    "payment_method_types": card_only,
 }
 _CONFIRM: dict[str, p.Parser] = {
     "confirmation_token": p.string,
