@@ -1,5 +1,6 @@
 """SEPA Direct Debit: the intent is `processing` until the bank answers, and the events tell its answer."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgspec
 import pytest
 
 from tillport.simulator import ApiError, ManualClock, Simulator
+from tillport.simulator.resources import ibans
 
 AT = "AT611904300234573201"
 MANDATE = {"customer_acceptance": {"type": "offline", "accepted_at": 1590590577}}
@@ -82,6 +84,66 @@ def test_a_debit_that_fails_leaves_the_intent_payable_again(sim: Simulator, iban
     assert sim.payment_intents.retrieve(intent.id).status == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("iban", "code"),
+    [
+        ("DE65370400440000343434", "charge_exceeds_source_limit"),
+        ("FR5920041010050000000121212", "charge_exceeds_weekly_limit"),
+        ("IE10AIBK93115202222227", "insufficient_funds"),
+        ("NO0586010343434", "charge_exceeds_source_limit"),
+        ("NL91ABNA0417164300", "insufficient_funds"),
+    ],
+)
+def test_a_test_iban_fails_as_it_is_published_to(sim: Simulator, iban: str, code: str) -> None:
+    intent = sim.payment_intents.create(**PAY, payment_method=bob(sim, iban))
+    sim.advance(200)
+    failed = sim.payment_intents.retrieve(intent.id)
+    assert (failed.status, failed.last_payment_error["code"]) == ("requires_payment_method", code)
+    (charge,) = sim.charges.list().data
+    assert (charge.status, charge.failure_code, charge.outcome.reason) == ("failed", code, code)
+
+
+@pytest.mark.parametrize(
+    ("iban", "code"),
+    [
+        ("AT271904300000055555", "sepa_debit_bank_not_supported"),
+        ("BE43510000066666", "sepa_debit_debits_not_supported"),
+    ],
+)
+def test_an_account_that_cannot_be_debited_makes_no_payment_method(
+    sim: Simulator, iban: str, code: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        bob(sim, iban)
+    assert (caught.value.status, caught.value.code) == (400, code)
+
+
+def test_a_debit_that_would_be_disputed_is_refused_by_name(sim: Simulator) -> None:
+    with pytest.raises(ApiError) as caught:
+        sim.payment_intents.create(**PAY, payment_method=bob(sim, "DE35370400440532013002"))
+    assert caught.value.code == "simulator_not_modelled"
+
+
+def test_every_published_iban_has_right_check_digits_and_countries_have_ten_each() -> None:
+    found = ibans.published()
+    assert all(ibans.remainder(iban) == 1 for iban in found)
+    assert set(Counter(iban[:2] for iban in found).values()) == {10}
+
+
+def test_an_intent_takes_no_payment_method_of_another_type(sim: Simulator) -> None:
+    draft = {k: v for k, v in PAY.items() if k not in ("confirm", "mandate_data")}
+    with pytest.raises(ApiError, match="is not allowed for this PaymentIntent"):
+        sim.payment_intents.create(**draft, payment_method="pm_card_visa")
+    open_ = sim.payment_intents.create(**draft)
+    with pytest.raises(ApiError, match="is not allowed for this PaymentIntent"):
+        sim.payment_intents.update(open_.id, payment_method="pm_card_visa")
+    changed = sim.payment_intents.update(
+        open_.id, payment_method="pm_card_visa", payment_method_types=["card"]
+    )
+    assert changed.status == "requires_confirmation"
+    assert changed.payment_method_options.card.request_three_d_secure == "automatic"
+
+
 def test_what_is_processing_is_neither_canceled_nor_confirmed_nor_refunded(sim: Simulator) -> None:
     intent = sim.payment_intents.create(**PAY, payment_method=bob(sim))
     acts: tuple[Callable[[], Any], ...] = (
@@ -111,6 +173,8 @@ def test_what_is_processing_is_neither_canceled_nor_confirmed_nor_refunded(sim: 
         ({"payment_method_types": None}, None),
         ({"payment_method": "pm_card_visa", "mandate_data": None}, None),
         ({"payment_method_types": ["ideal"]}, "simulator_not_modelled"),
+        ({"mandate_data": {"customer_acceptance": {"type": "online"}}}, "parameter_missing"),
+        ({"payment_method": "pm_sepaDebit_success_de"}, "simulator_not_modelled"),
     ],
 )
 def test_a_debit_that_cannot_be_is_refused(sim: Simulator, change: dict[str, Any], code: str | None) -> None:
@@ -119,6 +183,8 @@ def test_a_debit_that_cannot_be_is_refused(sim: Simulator, change: dict[str, Any
         sim.payment_intents.create(**given)
     assert (caught.value.status, caught.value.code) == (400, code)
     assert sim.charges.list().data == []
+    # Only a missing mandate is told of the intent that misses it.
+    assert len(sim.payment_intents.list().data) == (code == "payment_intent_mandate_invalid")
 
 
 @pytest.mark.parametrize(

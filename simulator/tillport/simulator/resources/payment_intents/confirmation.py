@@ -93,7 +93,7 @@ def pay(
     """Attempt the payment, or send the customer to the bank first."""
     if (
         method.type != "card" or intent.payment_method_types is not CARD_ONLY or "mandate_data" in params
-    ) and (way := way_of(intent, method, params)) is not None:
+    ) and (way := way_of(account, intent, method, params)) is not None:
         return way(account, origin, intent, method, params)
     card = c.by_fingerprint(method.card.fingerprint)
     asked = intent.payment_method_options.card.request_three_d_secure != "automatic"

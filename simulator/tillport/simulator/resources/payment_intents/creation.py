@@ -22,6 +22,7 @@ from tillport.simulator.resources.payment_intents.intent import (
 )
 from tillport.simulator.resources.payment_intents.options import shown
 from tillport.simulator.resources.payment_intents.transfer import check_unchanged
+from tillport.simulator.resources.payment_intents.ways import check_type, way_of
 
 
 def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentIntent:
@@ -84,6 +85,14 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentInten
         status="requires_payment_method",
         transfer_group=params.get("transfer_group") or None,
     )
+    if method is not None and (
+        method.type != "card" or intent.payment_method_types is not CARD_ONLY or "mandate_data" in params
+    ):
+        # What cannot be paid leaves no intent behind.
+        if confirm_now:
+            way_of(account, intent, method, params)
+        else:
+            check_type(intent, method)
     account.payment_intents.add(intent)
     account.emit("payment_intent.created", intent, call.origin)
     if confirm_now:
@@ -130,6 +139,7 @@ def update(account: Account, call: Call, params: dict[str, Any], intent_id: str)
     changes: dict[str, Any] = changed(account, intent, params)
     method = method_of(account, params, changes.get("customer", intent.customer))
     if method is not None:
+        check_type(msgspec.structs.replace(intent, **changes), method)
         changes |= {
             "payment_method": method.id,
             "status": "requires_confirmation",

@@ -5,11 +5,30 @@ from typing import Any
 import msgspec
 
 from tillport.simulator.account import STRIPE_ITSELF, Account, Origin
-from tillport.simulator.errors import ApiError, invalid
-from tillport.simulator.resources import bank_debits, charges
+from tillport.simulator.errors import ApiError, invalid, not_modelled, parameter_missing
+from tillport.simulator.params import EMPTY
+from tillport.simulator.resources import charges, ibans
 from tillport.simulator.resources.payment_intents.attempt import failed_attempt, keep
 from tillport.simulator.resources.payment_intents.intent import PaymentIntent
 from tillport.simulator.resources.payment_methods import PaymentMethod
+
+
+def check(account: Account, intent: PaymentIntent, method: PaymentMethod, params: dict[str, Any]) -> None:
+    """Refuse a debit that cannot be, before anything has happened."""
+    if intent.currency != "eur":
+        raise invalid(
+            f"The currency provided ({intent.currency}) is invalid for the payment method type sepa_debit: it "
+            "takes eur only.",
+            "currency",
+        )
+    if intent.capture_method == "manual":
+        raise invalid("The payment method type sepa_debit can't be captured manually.", "capture_method")
+    mandate: Any = params.get("mandate_data")
+    acceptance = mandate["customer_acceptance"] if mandate else EMPTY
+    if acceptance.get("type") == "online" and not acceptance.get("online"):
+        raise parameter_missing("mandate_data[customer_acceptance][online]")
+    if ibans.course(method.sepa_debit.fingerprint).disputed:
+        raise not_modelled("the dispute of a SEPA debit, which this test IBAN makes", "payment_method")
 
 
 def debit(
@@ -20,14 +39,6 @@ def debit(
     params: dict[str, Any],
 ) -> PaymentIntent:
     """Hand a debit to the bank: the charge is pending, the intent `processing`."""
-    if intent.currency != "eur":
-        raise invalid(
-            f"The currency provided ({intent.currency}) is invalid for the payment method type sepa_debit: it "
-            "takes eur only.",
-            "currency",
-        )
-    if intent.capture_method == "manual":
-        raise invalid("The payment method type sepa_debit can't be captured manually.", "capture_method")
     if params.get("mandate_data") or params.get("publishable"):
         # Stripe.js shows the mandate itself.
         account.set_up_methods.add(method.id)
@@ -58,7 +69,7 @@ def debit(
     if method.customer is None:
         keep(account, origin, intent, method)
     account.schedule(
-        bank_debits.course_of(method.sepa_debit).seconds, _answered, account, intent.id, method.id
+        ibans.course(method.sepa_debit.fingerprint).seconds, _answered, account, intent.id, method.id
     )
     return intent
 
@@ -67,7 +78,7 @@ def _answered(account: Account, intent_id: str, method_id: str) -> None:
     intent: PaymentIntent = account.payment_intents.get(intent_id)
     method: PaymentMethod = account.payment_methods.get(method_id)
     charge: charges.Charge = account.charges.get(intent.latest_charge)
-    decline = bank_debits.course_of(method.sepa_debit).decline
+    decline = ibans.course(method.sepa_debit.fingerprint).decline
     if decline is not None:
         failed_attempt(
             account, STRIPE_ITSELF, intent, method, decline, charges.bounced(account, charge, decline)

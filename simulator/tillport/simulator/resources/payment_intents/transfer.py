@@ -34,25 +34,46 @@ def check_unchanged(intent: PaymentIntent, what: str) -> None:
         raise not_modelled(f"{what} of a PaymentIntent that waits for a bank transfer; cancel it instead")
 
 
+def check(account: Account, intent: PaymentIntent, method: PaymentMethod, params: dict[str, Any]) -> None:
+    """Refuse a payment that no cash balance can make, before anything has happened."""
+    if intent.customer is None:
+        raise parameter_missing("customer")
+    if intent.capture_method == "manual":
+        raise invalid(
+            "The payment method type customer_balance can't be captured manually.", "capture_method"
+        )
+    if intent.setup_future_usage is not None:
+        raise invalid(
+            "The payment method type customer_balance can't be saved for future usage.", "setup_future_usage"
+        )
+    if params.get("mandate_data"):
+        raise not_modelled("a mandate for a bank transfer", "mandate_data")
+    options = intent.payment_method_options.customer_balance
+    if options.funding_type is not None:
+        bank_transfers.check(options, intent.currency)
+    if cash.held(account, intent.customer, intent.currency) < intent.amount:
+        if options.funding_type is None:
+            raise not_modelled(
+                "a payment from a cash balance that does not cover it, with no way of funding it"
+            )
+        if params.get("error_on_requires_action"):
+            raise not_modelled("error_on_requires_action with a bank transfer", "error_on_requires_action")
+
+
 def from_balance(
-    account: Account, origin: Origin, intent: PaymentIntent, method: PaymentMethod, params: dict[str, Any]
+    account: Account,
+    origin: Origin,
+    intent: PaymentIntent,
+    method: PaymentMethod,
+    params: dict[str, Any],
 ) -> PaymentIntent:
     """Pay from the cash balance, or tell the customer where to send what is missing."""
-    options = intent.payment_method_options.customer_balance
-    _check(intent, params)
     held = cash.held(account, intent.customer, intent.currency)
-    asked = None
-    if options.funding_type is not None:
-        asked = bank_transfers.check(options, intent.currency)
-    elif held < intent.amount:
-        raise not_modelled("a payment from a cash balance that does not cover it, with no way of funding it")
-    if held < intent.amount and params.get("error_on_requires_action"):
-        raise not_modelled("error_on_requires_action with a bank transfer", "error_on_requires_action")
     account.spent_methods.add(method.id)
     intent = msgspec.structs.replace(intent, last_payment_error=None, payment_method=method.id)
     if held >= intent.amount:
         return _applied(account, origin, intent, intent.amount, 0)
-    assert asked is not None, "without a way of funding, the balance covers it"
+    asked = bank_transfers.check(intent.payment_method_options.customer_balance, intent.currency)
     instructions = {
         "amount_remaining": intent.amount,
         "currency": intent.currency,
@@ -69,21 +90,6 @@ def from_balance(
     )
     account.emit("payment_intent.requires_action", intent, origin)
     return _applied(account, origin, intent, held, intent.amount - held) if held else intent
-
-
-def _check(intent: PaymentIntent, params: dict[str, Any]) -> None:
-    if intent.customer is None:
-        raise parameter_missing("customer")
-    if intent.capture_method == "manual":
-        raise invalid(
-            "The payment method type customer_balance can't be captured manually.", "capture_method"
-        )
-    if intent.setup_future_usage is not None:
-        raise invalid(
-            "The payment method type customer_balance can't be saved for future usage.", "setup_future_usage"
-        )
-    if params.get("mandate_data"):
-        raise not_modelled("a mandate for a bank transfer", "mandate_data")
 
 
 def _applied(
