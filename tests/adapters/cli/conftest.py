@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,14 @@ def database(tmp_path: Path) -> str:
     path = tmp_path / "till.sqlite3"
 
     async def fill() -> None:
-        store = SqliteStore(path)
-        await SqliteEventLog(store).record(
-            [event(1), event(2, type="charge.refunded", transaction_id="ch_1", aliases=("ch_1",)), event(3)]
-        )
-        await store.aclose()
+        async with aclosing(SqliteStore(path)) as store:
+            await SqliteEventLog(store).record(
+                [
+                    event(1),
+                    event(2, type="charge.refunded", transaction_id="ch_1", aliases=("ch_1",)),
+                    event(3),
+                ]
+            )
 
     asyncio.run(fill())
     return f"sqlite:///{path}"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,11 @@ def host(tmp_path: Path) -> str:
     path = tmp_path / "host.sqlite3"
 
     async def fill() -> None:
-        queue = DbapiEffectQueue(lambda: sqlite3.connect(path))
-        await queue.create_tables()
-        await enlist(queue, effect(1), effect(2), effect(3))
-        for one in (await claim(queue))[:2]:
-            await queue.postpone(one, error="ValueError: no such customer", due_at=None)
-        await queue.aclose()
+        async with aclosing(DbapiEffectQueue(lambda: sqlite3.connect(path))) as queue:
+            await queue.create_tables()
+            await enlist(queue, effect(1), effect(2), effect(3))
+            for one in (await claim(queue))[:2]:
+                await queue.postpone(one, error="ValueError: no such customer", due_at=None)
 
     asyncio.run(fill())
     return f"sqlite:///{path}"

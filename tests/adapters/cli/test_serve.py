@@ -98,11 +98,9 @@ def served(environment: dict[str, str], tmp_path: Path) -> Iterator[Served]:
 def test_it_ends_in_time_though_somebody_listens(served: Served, number: int) -> None:
     assert served.webhook().status == 200
     listener = Subscriber(f"{served.url}/transactions/ch_1/events?", {"Authorization": f"Bearer {APP_KEY}"})
-    idle = socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2])))
-    assert listener.wait_for(lambda heard: heard.name == "charge.succeeded", seconds=10) is not None
-    code, seconds = served.stop(number)
-    listener.close()
-    idle.close()
+    with closing(listener), socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))):
+        assert listener.wait_for(lambda heard: heard.name == "charge.succeeded", seconds=10) is not None
+        code, seconds = served.stop(number)
     assert code == 0
     # Two seconds is meant; what it must not be is the 25 s that a charge under way is waited for.
     assert seconds < 4

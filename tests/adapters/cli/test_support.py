@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import aclosing, closing
 
 import pytest
 
@@ -67,13 +67,12 @@ def worked(paid: str) -> str:
 
     async def fill() -> None:
         path = paid.removeprefix("sqlite:///")
-        queue = DbapiEffectQueue(lambda: sqlite3.connect(path), threads=1)
-        await queue.create_tables()
-        await queue.begin("ship", position=1)
-        dead = Effect(handler="ship", event_id="evt_2", position=2, payment_key="pi_2")
-        await queue.enlist("ship", [dead], after=1, position=3)
-        await queue.postpone(dead, error="ValueError: no such parcel", due_at=None)
-        await queue.aclose()
+        async with aclosing(DbapiEffectQueue(lambda: sqlite3.connect(path), threads=1)) as queue:
+            await queue.create_tables()
+            await queue.begin("ship", position=1)
+            dead = Effect(handler="ship", event_id="evt_2", position=2, payment_key="pi_2")
+            await queue.enlist("ship", [dead], after=1, position=3)
+            await queue.postpone(dead, error="ValueError: no such parcel", due_at=None)
 
     asyncio.run(fill())
     return paid

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+from contextlib import aclosing, closing
 from pathlib import Path
 from random import Random
 
@@ -18,11 +19,12 @@ from tillport.ports.selector import Compare
 async def test_a_payment_goes_round(town) -> None:
     async with town.service() as service:
         charge_id = await town.charge(service)
-        stream = service.till.subscribe(Compare("id", "=", charge_id), caller=town.shop)
-        assert await town.deliver(service) > 0
-        types = {(await asyncio.wait_for(anext(stream), 5)).event.type for _ in range(2)}
-        assert "charge.succeeded" in types
-        await stream.aclose()
+        async with aclosing(
+            service.till.subscribe(Compare("id", "=", charge_id), caller=town.shop)
+        ) as stream:
+            assert await town.deliver(service) > 0
+            types = {(await asyncio.wait_for(anext(stream), 5)).event.type for _ in range(2)}
+            assert "charge.succeeded" in types
         courier = service.channel.consumer("test", selector=Compare("id", "=", charge_id))
         assert await courier.next(seconds=5) is not None
 
@@ -44,11 +46,10 @@ async def test_everything_is_closed_in_order_and_the_file_is_left_whole(town) ->
         await town.charge(service)
         await town.deliver(service)
     assert asyncio.all_tasks() - before == set()
-    with sqlite3.connect(town.folder / "till.sqlite3") as file:
+    with closing(sqlite3.connect(town.folder / "till.sqlite3")) as file:
         assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         rows = file.execute('SELECT count(*) FROM "StripeEvents"').fetchone()[0]
     assert rows == len(town.simulator.events.list(limit=100).data)
-    file.close()
 
 
 async def test_the_lease_is_given_up_at_the_end(town) -> None:

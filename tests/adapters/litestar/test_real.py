@@ -52,10 +52,12 @@ def test_a_service_that_stops_waits_for_the_charge_under_way(make_real_world, se
     world.gateway.slow_seconds = 0.5
     with serving(world.app) as port:
         client = socket.create_connection(("127.0.0.1", port))
-        client.sendall(request("/charges", ORDER, world.as_app))
-        while not world.gateway.calls:
-            time.sleep(0.01)
-        client.close()
+        try:
+            client.sendall(request("/charges", ORDER, world.as_app))
+            while not world.gateway.calls:
+                time.sleep(0.01)
+        finally:
+            client.close()
     (attempt,) = world.ledger._attempts.values()
     assert attempt.state.value == "succeeded"
 

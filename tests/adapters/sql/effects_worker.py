@@ -8,7 +8,7 @@ import asyncio
 import sqlite3
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from tillport.adapters.conformance.samples import event
 from tillport.adapters.memory.cursors import MemoryCursors
@@ -35,9 +35,8 @@ async def sqlite(path: str):
         told(event.id)
         time.sleep(HANDLER_SECONDS)
 
-    queue = DbapiEffectQueue(lambda: sqlite3.connect(path, timeout=10), threads=2)
-    yield queue, write
-    await queue.aclose()
+    async with aclosing(DbapiEffectQueue(lambda: sqlite3.connect(path, timeout=10), threads=2)) as queue:
+        yield queue, write
 
 
 @asynccontextmanager
@@ -53,8 +52,10 @@ async def postgres(url: str):
         await asyncio.sleep(HANDLER_SECONDS)
 
     engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
-    yield AsyncEffectQueue(engine), write
-    await engine.dispose()
+    try:
+        yield AsyncEffectQueue(engine), write
+    finally:
+        await engine.dispose()
 
 
 async def main(stack: str, url: str) -> None:

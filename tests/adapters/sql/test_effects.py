@@ -40,9 +40,11 @@ def dbapi(path: Path) -> Iterator[Any]:
 @contextmanager
 def engine(path: Path, **options: Any) -> Iterator[Any]:
     made = create_engine(f"sqlite:///{path}", connect_args={"timeout": 0.5})
-    event.listen(made, "connect", lambda raw, _: raw.execute("PRAGMA foreign_keys = ON"))
-    yield EngineEffectQueue(made, threads=2, **options)
-    made.dispose()
+    try:
+        event.listen(made, "connect", lambda raw, _: raw.execute("PRAGMA foreign_keys = ON"))
+        yield EngineEffectQueue(made, threads=2, **options)
+    finally:
+        made.dispose()
 
 
 def session(path: Path) -> Any:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from contextlib import aclosing, closing
 from functools import partial
 
 import pytest
@@ -20,27 +20,33 @@ from tillport.ports.event_log import EventRefused
 @pytest.fixture
 async def world(tmp_path):
     path = tmp_path / "till.sqlite3"
-    store = SqliteStore(path)
-    inner = SqliteEventLog(store)
-    await inner.head()  # which makes the tables
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE receipts (charge TEXT)")
-    engine = create_engine(f"sqlite:///{path}")
-    handlers = Handlers()
-
-    @handlers.on("charge.succeeded", name="receipts")
-    def write(connection, event):
-        connection.execute(text("INSERT INTO receipts VALUES (:charge)"), {"charge": event.transaction_id})
-        if event.id == "evt_9":
-            raise ValueError("no")
-
-    def receipts():
+    async with aclosing(SqliteStore(path)) as store:
+        inner = SqliteEventLog(store)
+        await inner.head()  # which makes the tables
         with closing(sqlite3.connect(path)) as connection:
-            return [charge for (charge,) in connection.execute("SELECT charge FROM receipts ORDER BY charge")]
+            connection.execute("CREATE TABLE receipts (charge TEXT)")
+        engine = create_engine(f"sqlite:///{path}")
+        try:
+            handlers = Handlers()
 
-    yield InlineLog(inner, engine, partial(inline, handlers)), receipts
-    engine.dispose()
-    await store.aclose()
+            @handlers.on("charge.succeeded", name="receipts")
+            def write(connection, event):
+                connection.execute(
+                    text("INSERT INTO receipts VALUES (:charge)"), {"charge": event.transaction_id}
+                )
+                if event.id == "evt_9":
+                    raise ValueError("no")
+
+            def receipts():
+                with closing(sqlite3.connect(path)) as connection:
+                    return [
+                        charge
+                        for (charge,) in connection.execute("SELECT charge FROM receipts ORDER BY charge")
+                    ]
+
+            yield InlineLog(inner, engine, partial(inline, handlers)), receipts
+        finally:
+            engine.dispose()
 
 
 async def test_the_event_and_its_effect_are_there_together(world) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -104,20 +104,21 @@ def test_any_history_agrees_with_the_model(tmp_path) -> None:
 
 @pytest.fixture
 async def log(tmp_path):
-    store = SqliteStore(tmp_path / "host.sqlite3", busy_timeout_seconds=0.1)
-    log = SqliteEventLog(store)
-    await log.head()
-    yield log
-    await store.aclose()
+    async with aclosing(SqliteStore(tmp_path / "host.sqlite3", busy_timeout_seconds=0.1)) as store:
+        log = SqliteEventLog(store)
+        await log.head()
+        yield log
 
 
 @pytest.fixture
 def engine(tmp_path, log):
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'host.sqlite3'}")
-    with engine.begin() as connection:
-        connection.execute(sa.text("CREATE TABLE orders (id INTEGER PRIMARY KEY, paid BOOLEAN)"))
-    yield engine
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.text("CREATE TABLE orders (id INTEGER PRIMARY KEY, paid BOOLEAN)"))
+        yield engine
+    finally:
+        engine.dispose()
 
 
 PAID = sa.text("INSERT INTO orders (paid) VALUES (1)")

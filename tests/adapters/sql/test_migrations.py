@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import aclosing, closing
 
 import pytest
 import sqlalchemy as sa
@@ -17,24 +18,24 @@ from tillport.adapters.sql.sqlite_store import SqliteStore
 @pytest.fixture
 def engine(tmp_path):
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'host.sqlite3'}")
-    yield engine
-    engine.dispose()
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def shape(path) -> dict[str, list]:
     """What the tables of a file look like, whatever words made them."""
-    connection = sqlite3.connect(path)
-    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    result = {
-        name: [
-            connection.execute(f'PRAGMA table_xinfo("{name}")').fetchall(),
-            sorted(row[1:] for row in connection.execute(f'PRAGMA index_list("{name}")').fetchall()),
-            connection.execute(f'PRAGMA table_list("{name}")').fetchall(),
-        ]
-        for name in names
-    }
-    connection.close()
-    return result
+    with closing(sqlite3.connect(path)) as connection:
+        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {
+            name: [
+                connection.execute(f'PRAGMA table_xinfo("{name}")').fetchall(),
+                sorted(row[1:] for row in connection.execute(f'PRAGMA index_list("{name}")').fetchall()),
+                connection.execute(f'PRAGMA table_list("{name}")').fetchall(),
+            ]
+            for name in names
+        }
 
 
 def test_what_creates_itself_is_what_migrations_make(engine, tmp_path) -> None:
@@ -100,30 +101,28 @@ def test_a_check_sees_what_is_not_as_it_should_be(engine, damage, told) -> None:
 
 
 def test_the_sql_that_is_printed_does_the_same(engine, tmp_path) -> None:
-    raw = sqlite3.connect(tmp_path / "host.sqlite3")
-    raw.executescript(sql("sqlite"))
-    raw.close()
+    with closing(sqlite3.connect(tmp_path / "host.sqlite3")) as raw:
+        raw.executescript(sql("sqlite"))
     with engine.begin() as connection:
         assert check(connection).ok
 
 
 async def test_an_upgrade_while_a_writer_is_at_work_loses_nothing(tmp_path) -> None:
     path = tmp_path / "till.sqlite3"
-    store = SqliteStore(path)
-    log = SqliteEventLog(store)
+    async with aclosing(SqliteStore(path)) as store:
+        log = SqliteEventLog(store)
 
-    async def write() -> None:
-        for number in range(60):
-            assert list(await log.record([event(number)])) == [True]
+        async def write() -> None:
+            for number in range(60):
+                assert list(await log.record([event(number)])) == [True]
 
-    def upgrade_often() -> None:
-        for _ in range(5):
-            on_database(f"sqlite:///{path}", upgrade)
+        def upgrade_often() -> None:
+            for _ in range(5):
+                on_database(f"sqlite:///{path}", upgrade)
 
-    await log.head()
-    await asyncio.gather(write(), asyncio.to_thread(upgrade_often))
-    assert len((await log.read(after=0)).events) == 60
-    await store.aclose()
+        await log.head()
+        await asyncio.gather(write(), asyncio.to_thread(upgrade_often))
+        assert len((await log.read(after=0)).events) == 60
 
 
 async def test_a_host_may_take_the_tables_into_its_own_migrations(tmp_path, engine) -> None:
@@ -135,10 +134,9 @@ async def test_a_host_may_take_the_tables_into_its_own_migrations(tmp_path, engi
     with engine.begin() as connection:
         host.create_all(connection)
         assert check(connection).differences == ()
-    store = SqliteStore(tmp_path / "host.sqlite3", creates=False)
-    log = SqliteEventLog(store)
-    assert await log.head() == 0
-    await log.record([event(1), event(2)])
-    assert await log.forget(received_before=event(2).received_at, up_to=99, now=0) == 1
-    assert (await log.read(after=0)).reset
-    await store.aclose()
+    async with aclosing(SqliteStore(tmp_path / "host.sqlite3", creates=False)) as store:
+        log = SqliteEventLog(store)
+        assert await log.head() == 0
+        await log.record([event(1), event(2)])
+        assert await log.forget(received_before=event(2).received_at, up_to=99, now=0) == 1
+        assert (await log.read(after=0)).reset

@@ -1,5 +1,7 @@
 """The attempt book on SQLite holds every law of its port."""
 
+from contextlib import aclosing
+
 import pytest
 
 from tillport.adapters.conformance.attempts import ATTEMPT_LAWS
@@ -22,18 +24,17 @@ async def test_every_look_up_goes_by_an_index(tmp_path) -> None:
     from tillport.adapters.sql.attempts import _statements
     from tillport.adapters.sql.sqlite_store import SQLITE
 
-    store = SqliteStore(tmp_path / "till.sqlite3")
-    plans = {}
-    for name in ("about", "doubts"):
-        statement = getattr(_statements(SQLITE), name)
-        values = statement.positional(b_name="ch_1", b_now=0.0)
-        plans[name] = [
-            row[3]
-            for row in await store.read(
-                lambda db, s=statement, v=values: db.execute(f"EXPLAIN QUERY PLAN {s.text}", v).fetchall()
-            )
-        ]
-    await store.aclose()
+    async with aclosing(SqliteStore(tmp_path / "till.sqlite3")) as store:
+        plans = {}
+        for name in ("about", "doubts"):
+            statement = getattr(_statements(SQLITE), name)
+            values = statement.positional(b_name="ch_1", b_now=0.0)
+            plans[name] = [
+                row[3]
+                for row in await store.read(
+                    lambda db, s=statement, v=values: db.execute(f"EXPLAIN QUERY PLAN {s.text}", v).fetchall()
+                )
+            ]
     assert not [line for line in plans["about"] if line == "SCAN tillport_attempts"], plans["about"]
     assert any("ix_tillport_attempts_unsettled" in line for line in plans["doubts"]), plans["doubts"]
 

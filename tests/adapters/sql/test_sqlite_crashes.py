@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -35,22 +36,21 @@ def killed_run(path: Path, first: int, after_seconds: float) -> list[str]:
 
 
 async def check(path: Path, told: list[str]) -> None:
-    store = SqliteStore(path)
-    log, ledger = SqliteEventLog(store), SqliteLedger(store)
-    there: list[str] = []
-    after, head = 0, await log.head()
-    while after < head:
-        page = await log.read(after=after, limit=1000)
-        there += [one.event.id for one in page.events]
-        after = page.position
-    missing = {one for one in told if one.startswith("evt_")} - set(there)
-    assert not missing
-    assert len(there) == len(set(there))
-    for key in [one for one in told if one.startswith("key_")]:
-        assert await ledger.find(key) is not None, key
-    whole = await store.read(lambda db: db.execute("PRAGMA integrity_check").fetchone()[0])
-    assert whole == "ok"
-    await store.aclose()
+    async with aclosing(SqliteStore(path)) as store:
+        log, ledger = SqliteEventLog(store), SqliteLedger(store)
+        there: list[str] = []
+        after, head = 0, await log.head()
+        while after < head:
+            page = await log.read(after=after, limit=1000)
+            there += [one.event.id for one in page.events]
+            after = page.position
+        missing = {one for one in told if one.startswith("evt_")} - set(there)
+        assert not missing
+        assert len(there) == len(set(there))
+        for key in [one for one in told if one.startswith("key_")]:
+            assert await ledger.find(key) is not None, key
+        whole = await store.read(lambda db: db.execute("PRAGMA integrity_check").fetchone()[0])
+        assert whole == "ok"
 
 
 async def crash(path: Path, *, seconds: float, seed: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import asyncio
 import resource
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, aclosing, closing, contextmanager
 
 import pytest
 
@@ -17,9 +17,8 @@ from tillport.ports.ledger import LedgerUnavailable
 
 @pytest.fixture
 async def store(tmp_path):
-    store = SqliteStore(tmp_path / "till.sqlite3", busy_timeout_seconds=0.2)
-    yield store
-    await store.aclose()
+    async with aclosing(SqliteStore(tmp_path / "till.sqlite3", busy_timeout_seconds=0.2)) as store:
+        yield store
 
 
 @contextmanager
@@ -51,63 +50,58 @@ async def test_a_full_disk_is_told_loses_nothing_and_is_forgotten(store, room) -
 
 
 async def test_a_file_that_appears_later_is_used_then(tmp_path) -> None:
-    store = SqliteStore(tmp_path / "not yet" / "till.sqlite3")
-    log, ledger, cursors = SqliteEventLog(store), SqliteLedger(store), SqliteCursors(store)
-    with pytest.raises(LogUnavailable):
-        await log.record([event(1)])
-    with pytest.raises(LogUnavailable):
-        await log.read(after=0)
-    with pytest.raises(LedgerUnavailable):
-        await ledger.find("key_1")
-    with pytest.raises(LogUnavailable):
-        await cursors.claim("relay", owner="a", now=NOON, until=NOON)
-    store.path.parent.mkdir()
-    assert list(await log.record([event(1)])) == [True]
-    await store.aclose()
+    async with aclosing(SqliteStore(tmp_path / "not yet" / "till.sqlite3")) as store:
+        log, ledger, cursors = SqliteEventLog(store), SqliteLedger(store), SqliteCursors(store)
+        with pytest.raises(LogUnavailable):
+            await log.record([event(1)])
+        with pytest.raises(LogUnavailable):
+            await log.read(after=0)
+        with pytest.raises(LedgerUnavailable):
+            await ledger.find("key_1")
+        with pytest.raises(LogUnavailable):
+            await cursors.claim("relay", owner="a", now=NOON, until=NOON)
+        store.path.parent.mkdir()
+        assert list(await log.record([event(1)])) == [True]
 
 
 async def test_a_file_that_is_no_database_is_told(tmp_path) -> None:
     path = tmp_path / "till.sqlite3"
     path.write_bytes(b"this is no database at all, however long one looks at it" * 100)
-    store = SqliteStore(path)
-    with pytest.raises(LogUnavailable, match="not a database"):
-        await SqliteEventLog(store).record([event(1)])
-    await store.aclose()
+    async with aclosing(SqliteStore(path)) as store:
+        with pytest.raises(LogUnavailable, match="not a database"):
+            await SqliteEventLog(store).record([event(1)])
     assert path.read_bytes().startswith(b"this is"), "and is left as it is"
 
 
 async def test_a_file_of_another_version_is_refused(store) -> None:
     await SqliteEventLog(store).record([event(1)])
     await store.aclose()
-    with sqlite3.connect(store.path) as raw:
+    with closing(sqlite3.connect(store.path)) as raw, raw:
         raw.execute("UPDATE tillport_version SET version_num = '9999'")
-    raw.close()
-    newer = SqliteStore(store.path)
-    with pytest.raises(LogUnavailable, match="tillport db upgrade"):
-        await SqliteEventLog(newer).head()
-    await newer.aclose()
+    async with aclosing(SqliteStore(store.path)) as newer:
+        with pytest.raises(LogUnavailable, match="tillport db upgrade"):
+            await SqliteEventLog(newer).head()
 
 
 async def test_many_may_create_one_file_at_once(tmp_path) -> None:
-    stores = [SqliteStore(tmp_path / "till.sqlite3") for _ in range(8)]
-    logs = [SqliteEventLog(store) for store in stores]
-    answers = await asyncio.gather(*(log.record([event(1), event(10 + n)]) for n, log in enumerate(logs)))
+    async with AsyncExitStack() as stores:
+        logs = []
+        for _ in range(8):
+            store = await stores.enter_async_context(aclosing(SqliteStore(tmp_path / "till.sqlite3")))
+            logs.append(SqliteEventLog(store))
+        answers = await asyncio.gather(*(log.record([event(1), event(10 + n)]) for n, log in enumerate(logs)))
     assert sum(first for first, _ in answers) == 1
     assert all(second for _, second in answers)
-    for store in stores:
-        await store.aclose()
 
 
 async def test_readers_do_not_wait_for_a_writer(store) -> None:
     log = SqliteEventLog(store)
     await log.record([event(1)])
-    other = sqlite3.connect(store.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    other.execute("DELETE FROM tillport_cursors")
-    async with asyncio.timeout(0.15):
-        assert await log.head() == 1
-    other.execute("ROLLBACK")
-    other.close()
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("DELETE FROM tillport_cursors")
+        assert await log.head() == 1  # a reader that waited would be refused after 0.2 s
+        other.execute("ROLLBACK")
 
 
 async def test_a_cancelled_caller_does_not_break_the_writer(store) -> None:

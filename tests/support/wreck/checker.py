@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,12 @@ class Books:
 
 def read_sqlite(path: Path) -> Books:
     """Read the books from a SQLite file, without the product's own code."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute(
             'SELECT seq, event_id, payment_key FROM "StripeEvents" ORDER BY seq'
         ).fetchall()
         attempts = Counter(state for (state,) in connection.execute("SELECT state FROM tillport_attempts"))
         relayed = connection.execute("SELECT position FROM tillport_cursors WHERE name = 'relay'").fetchone()
-    connection.close()
     return Books(rows=rows, attempts=attempts, relayed=relayed[0] if relayed else 0)
 
 
