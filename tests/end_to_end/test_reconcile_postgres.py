@@ -1,5 +1,7 @@
 """Catching up and comparing on PostgreSQL, beside two services that are at work."""
 
+from contextlib import aclosing
+
 import attrs
 import pytest
 from high_street import DAY, Town
@@ -19,9 +21,8 @@ def server():
 @pytest.fixture
 async def town(server, tmp_path):
     url = server.create_database()
-    store = PostgresStore(url)
-    await store.create_tables()
-    await store.aclose()
+    async with aclosing(PostgresStore(url)) as store:
+        await store.create_tables()
     town = Town(tmp_path)
     town.settings = attrs.evolve(town.settings, database_url=Secret(url))
     return town

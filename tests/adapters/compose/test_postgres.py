@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import aclosing
 
 import attrs
 import pytest
@@ -19,17 +20,15 @@ def postgres_url() -> Iterator[str]:
 
 
 async def test_two_services_on_one_database_behave_as_one(town, postgres_url: str) -> None:
-    store = PostgresStore(postgres_url)
-    await store.create_tables()
-    await store.aclose()
+    async with aclosing(PostgresStore(postgres_url)) as store:
+        await store.create_tables()
     town.settings = attrs.evolve(town.settings, database_url=Secret(postgres_url))
     async with town.service() as one, town.service() as two:
         charge_id = await town.charge(two)
-        stream = two.till.subscribe(Compare("id", "=", charge_id), caller=town.shop)
-        await town.deliver(one)
-        heard = await asyncio.wait_for(anext(stream), 10)
-        assert charge_id in heard.event.aliases
-        await stream.aclose()
+        async with aclosing(two.till.subscribe(Compare("id", "=", charge_id), caller=town.shop)) as stream:
+            await town.deliver(one)
+            heard = await asyncio.wait_for(anext(stream), 10)
+            assert charge_id in heard.event.aliases
         # One of the two relays, and every event was published by it.
         recorded = await one.stores.log.head()
         async with asyncio.timeout(15):

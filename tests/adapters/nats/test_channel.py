@@ -139,8 +139,10 @@ async def test_the_stream_is_made_durable_and_bounded(nats_server: NatsServer) -
     async with channel_to(nats_server) as channel:
         await channel.publish([message(1)])
     client = await nats.connect(nats_server.url)
-    config = (await client.jetstream().stream_info("STRIPE")).config
-    await client.close()
+    try:
+        config = (await client.jetstream().stream_info("STRIPE")).config
+    finally:
+        await client.close()
     assert config.storage == StorageType.FILE
     assert config.subjects == ["stripe.*"]
     assert config.max_age == 7 * 86400
@@ -173,8 +175,10 @@ async def test_a_stream_that_somebody_else_made_and_that_is_fit_is_left_as_it_is
     async with channel_to(nats_server) as channel:
         await channel.publish([message(1)])
     client = await nats.connect(nats_server.url)
-    assert (await client.jetstream().stream_info("STRIPE")).config.max_msgs == 77
-    await client.close()
+    try:
+        assert (await client.jetstream().stream_info("STRIPE")).config.max_msgs == 77
+    finally:
+        await client.close()
 
 
 async def test_a_stream_that_is_deleted_meanwhile_is_made_again(
@@ -183,8 +187,10 @@ async def test_a_stream_that_is_deleted_meanwhile_is_made_again(
     async with channel_to(nats_server) as channel:
         await channel.publish([message(1)])
         client = await nats.connect(nats_server.url)
-        await client.jetstream().delete_stream("STRIPE")
-        await client.close()
+        try:
+            await client.jetstream().delete_stream("STRIPE")
+        finally:
+            await client.close()
         with pytest.raises(ChannelUnavailable):
             await channel.publish([message(2)])
         await channel.publish([message(2)])
@@ -195,9 +201,11 @@ async def test_an_acknowledgement_by_any_other_stream_does_not_count(nats_server
     async with channel_to(nats_server) as channel:
         await channel.publish([message(1)])
         client = await nats.connect(nats_server.url)
-        await client.jetstream().delete_stream("STRIPE")
-        await client.jetstream().add_stream(StreamConfig(name="OTHER", subjects=["stripe.>"]))
-        await client.close()
+        try:
+            await client.jetstream().delete_stream("STRIPE")
+            await client.jetstream().add_stream(StreamConfig(name="OTHER", subjects=["stripe.>"]))
+        finally:
+            await client.close()
         with pytest.raises(ChannelUnavailable):
             await channel.publish([message(2)])
 
@@ -217,8 +225,10 @@ async def test_a_store_that_is_full_stops_a_payment_where_it_stands(
 async def test_a_closed_channel_refuses_and_leaves_nothing_behind(nats_server: NatsServer) -> None:
     before = asyncio.all_tasks()
     channel = channel_to(nats_server)
-    await channel.publish([message(1)])
-    await channel.close()
+    try:
+        await channel.publish([message(1)])
+    finally:
+        await channel.close()
     await channel.close()
     with pytest.raises(ChannelUnavailable):
         await channel.publish([message(2)])
@@ -229,11 +239,13 @@ async def test_a_closed_channel_refuses_and_leaves_nothing_behind(nats_server: N
 
 async def test_closing_fails_what_is_in_flight(nats_server: NatsServer) -> None:
     channel = NatsChannel(Access(servers=nats_server.url), answer_seconds=30)
-    await channel.publish([message(1)])
-    nats_server.freeze()
-    pending = asyncio.ensure_future(channel.publish([message(2)]))
-    await asyncio.sleep(0.1)
-    await channel.close()
+    try:
+        await channel.publish([message(1)])
+        nats_server.freeze()
+        pending = asyncio.ensure_future(channel.publish([message(2)]))
+        await asyncio.sleep(0.1)
+    finally:
+        await channel.close()
     with pytest.raises(ChannelUnavailable):
         await asyncio.wait_for(pending, 2)
 
@@ -270,8 +282,10 @@ def test_rounds_hold_each_key_once_and_keep_its_order() -> None:
 
 async def _make_stream(server: NatsServer, **settings: Any) -> None:
     client = await nats.connect(server.url)
-    config = StreamSettings().config().evolve(**settings)
-    if config.retention != RetentionPolicy.LIMITS:
-        config = config.evolve(discard="old")
-    await client.jetstream().add_stream(config)
-    await client.close()
+    try:
+        config = StreamSettings().config().evolve(**settings)
+        if config.retention != RetentionPolicy.LIMITS:
+            config = config.evolve(discard="old")
+        await client.jetstream().add_stream(config)
+    finally:
+        await client.close()

@@ -86,8 +86,10 @@ async def test_what_this_process_acknowledged_is_not_handed_out_again(nats_serve
         await asyncio.sleep(0.5)
         await channel.publish([message(1), message(2)])
     client = await nats.connect(nats_server.url)
-    assert (await client.jetstream().stream_info("STRIPE")).state.messages == 3
-    await client.close()
+    try:
+        assert (await client.jetstream().stream_info("STRIPE")).state.messages == 3
+    finally:
+        await client.close()
     async with consumer_of(nats_server) as consumer:
         assert [one.id for one in await hear(consumer, 2)] == ["evt_1", "evt_2"]
 
@@ -133,8 +135,10 @@ async def test_what_waits_its_turn_is_not_sent_again_while_a_slow_handler_works(
 async def test_a_name_that_is_taken_by_another_kind_of_consumer_is_told(nats_server: NatsServer) -> None:
     await publish(nats_server, 1)
     client = await nats.connect(nats_server.url)
-    await client.jetstream().add_consumer("STRIPE", durable_name="a", deliver_subject="elsewhere")
-    await client.close()
+    try:
+        await client.jetstream().add_consumer("STRIPE", durable_name="a", deliver_subject="elsewhere")
+    finally:
+        await client.close()
     async with consumer_of(nats_server) as consumer:
         with pytest.raises(ConsumerUnfit):
             await consumer.next(seconds=5)
@@ -147,8 +151,10 @@ async def test_a_deleted_consumer_is_made_again(nats_server: NatsServer) -> None
         waiting = asyncio.ensure_future(consumer.next(seconds=10))
         await asyncio.sleep(0.1)
         client = await nats.connect(nats_server.url)
-        await client.jetstream().delete_consumer("STRIPE", "a")
-        await client.close()
+        try:
+            await client.jetstream().delete_consumer("STRIPE", "a")
+        finally:
+            await client.close()
         await publish(nats_server, 2)
         found = await waiting
         assert found is not None
@@ -159,8 +165,10 @@ async def test_closing_leaves_nothing_behind(nats_server: NatsServer) -> None:
     await publish(nats_server, 1)
     before = asyncio.all_tasks()
     consumer = consumer_of(nats_server)
-    await hear(consumer, 1)
-    await consumer.close()
+    try:
+        await hear(consumer, 1)
+    finally:
+        await consumer.close()
     await consumer.close()
     assert await consumer.next(seconds=1) is None
     await asyncio.sleep(0)

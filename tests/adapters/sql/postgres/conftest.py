@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 import attrs
 import pytest
@@ -27,9 +27,8 @@ def template(postgres: PostgresServer) -> str:
     """A database with the tables, to be copied."""
 
     async def create() -> None:
-        store = PostgresStore(postgres.url(_TEMPLATE))
-        await store.create_tables()
-        await store.aclose()
+        async with aclosing(PostgresStore(postgres.url(_TEMPLATE))) as store:
+            await store.create_tables()
 
     postgres.psql(f"CREATE DATABASE {_TEMPLATE}")
     asyncio.run(create())
@@ -71,9 +70,8 @@ def database(new_database: Callable[[], str]) -> str:
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[PostgresStore]:
-    store = PostgresStore(database)
-    yield store
-    await store.aclose()
+    async with aclosing(PostgresStore(database)) as store:
+        yield store
 
 
 @attrs.define

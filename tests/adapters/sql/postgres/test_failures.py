@@ -2,6 +2,7 @@
 
 import asyncio
 import traceback
+from contextlib import aclosing
 
 import asyncpg
 import pytest
@@ -56,57 +57,58 @@ def test_what_is_about_the_values_is_refused_without_repeating_them(error) -> No
 
 async def test_a_bad_row_fails_alone_in_its_batch(store) -> None:
     log = PostgresEventLog(store)
-    group = GroupCommit(log, commits_in_flight_max=2)
-    bad = event(3, id=TOO_LONG)
-    answers = await asyncio.gather(
-        *(group.record([one]) for one in (event(1), event(2), bad, event(4), event(5))),
-        return_exceptions=True,
-    )
-    assert [one for one in answers if isinstance(one, list)] == [[True]] * 4
-    assert isinstance(answers[2], EventRefused)
-    assert TOO_LONG[:40] not in "".join(traceback.format_exception(answers[2]))
-    await group.aclose()
+    async with aclosing(GroupCommit(log, commits_in_flight_max=2)) as group:
+        bad = event(3, id=TOO_LONG)
+        answers = await asyncio.gather(
+            *(group.record([one]) for one in (event(1), event(2), bad, event(4), event(5))),
+            return_exceptions=True,
+        )
+        assert [one for one in answers if isinstance(one, list)] == [[True]] * 4
+        assert isinstance(answers[2], EventRefused)
+        assert TOO_LONG[:40] not in "".join(traceback.format_exception(answers[2]))
     await log.sequencer.idle()
     assert await log.head() == 4
 
 
 async def test_an_event_that_a_hosts_open_transaction_holds_fails_alone(store, database) -> None:
     log = PostgresEventLog(store)
-    group = GroupCommit(log, commits_in_flight_max=2)
-    host = await asyncpg.connect(database)
-    transaction = host.transaction()
-    await transaction.start()
-    assert await record_on_asyncpg(host, [event(3)]) == [True]
-    async with asyncio.timeout(5):
-        answers = await asyncio.gather(
-            *(group.record([event(number)]) for number in range(50)), return_exceptions=True
-        )
-    assert isinstance(answers.pop(3), EventContended)
-    assert answers == [[True]] * 49
-    await transaction.commit()
-    assert await group.record([event(3)]) == [False], "and is known once the host has committed"
-    await host.close()
-    await group.aclose()
+    async with aclosing(GroupCommit(log, commits_in_flight_max=2)) as group:
+        host = await asyncpg.connect(database)
+        try:
+            transaction = host.transaction()
+            await transaction.start()
+            assert await record_on_asyncpg(host, [event(3)]) == [True]
+            async with asyncio.timeout(5):
+                answers = await asyncio.gather(
+                    *(group.record([event(number)]) for number in range(50)), return_exceptions=True
+                )
+            assert isinstance(answers.pop(3), EventContended)
+            assert answers == [[True]] * 49
+            await transaction.commit()
+            assert await group.record([event(3)]) == [False], "and is known once the host has committed"
+        finally:
+            await host.close()
     await log.sequencer.idle()
 
 
 async def test_a_locked_table_is_told_in_a_bounded_time(store, database) -> None:
     log = PostgresEventLog(store)
-    group = GroupCommit(log)
-    await group.record([event(1000)])
-    other = await asyncpg.connect(database)
-    transaction = other.transaction()
-    await transaction.start()
-    await other.execute('LOCK TABLE "StripeEvents"')
-    async with asyncio.timeout(8):
-        answers = await asyncio.gather(
-            *(group.record([event(number)]) for number in range(100)), return_exceptions=True
-        )
-    assert all(isinstance(one, LogUnavailable) for one in answers)
-    await transaction.rollback()
-    assert await group.record([event(1)]) == [True]
-    await other.close()
-    await group.aclose()
+    async with aclosing(GroupCommit(log)) as group:
+        await group.record([event(1000)])
+        other = await asyncpg.connect(database)
+        try:
+            transaction = other.transaction()
+            await transaction.start()
+            await other.execute('LOCK TABLE "StripeEvents"')
+            async with asyncio.timeout(8):
+                answers = await asyncio.gather(
+                    *(group.record([event(number)]) for number in range(100)), return_exceptions=True
+                )
+            assert all(isinstance(one, LogUnavailable) for one in answers)
+            await transaction.rollback()
+            assert await group.record([event(1)]) == [True]
+        finally:
+            await other.close()
     await log.sequencer.idle()
 
 
@@ -137,49 +139,48 @@ async def test_concurrent_batches_with_the_same_events_in_other_orders_do_not_de
 
 
 async def test_a_server_that_does_not_answer_costs_a_bounded_time(postgres, database) -> None:
-    store = PostgresStore(database, statement_timeout_seconds=0.3, connect_timeout_seconds=0.5)
-    log, ledger = PostgresEventLog(store), PostgresLedger(store)
-    await log.record([event(1)])
-    postgres.freeze()
-    try:
+    async with aclosing(
+        PostgresStore(database, statement_timeout_seconds=0.3, connect_timeout_seconds=0.5)
+    ) as store:
+        log, ledger = PostgresEventLog(store), PostgresLedger(store)
+        await log.record([event(1)])
+        postgres.freeze()
+        try:
+            async with asyncio.timeout(10):
+                with pytest.raises(LogUnavailable):
+                    await log.record([event(2)])
+                with pytest.raises(LedgerUnavailable):
+                    await ledger.open(attempt(1))
+        finally:
+            postgres.thaw()
         async with asyncio.timeout(10):
-            with pytest.raises(LogUnavailable):
-                await log.record([event(2)])
-            with pytest.raises(LedgerUnavailable):
-                await ledger.open(attempt(1))
-    finally:
-        postgres.thaw()
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                await log.record([event(3)])
-                break
-            except LogUnavailable:
-                await asyncio.sleep(0.05)
-    await log.sequencer.idle()
-    await store.aclose()
+            while True:
+                try:
+                    await log.record([event(3)])
+                    break
+                except LogUnavailable:
+                    await asyncio.sleep(0.05)
+        await log.sequencer.idle()
 
 
 async def test_more_calls_than_connections_wait_their_turn(database, postgres) -> None:
-    store = PostgresStore(database, connections_max=2)
-    log = PostgresEventLog(store)
-    await asyncio.gather(*(log.record([event(number)]) for number in range(30)))
-    name = database.rpartition("/")[2]
-    count = postgres.psql(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'")
-    assert int(count) <= 2
-    await log.sequencer.idle()
-    await store.aclose()
+    async with aclosing(PostgresStore(database, connections_max=2)) as store:
+        log = PostgresEventLog(store)
+        await asyncio.gather(*(log.record([event(number)]) for number in range(30)))
+        name = database.rpartition("/")[2]
+        count = postgres.psql(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'")
+        assert int(count) <= 2
+        await log.sequencer.idle()
 
 
 async def test_a_database_without_tables_says_so_and_heals(postgres) -> None:
-    store = PostgresStore(postgres.create_database())
-    log = PostgresEventLog(store)
-    with pytest.raises(LogUnavailable, match="42P01"):
-        await log.record([event(1)])
-    await store.create_tables()
-    assert await log.record([event(1)]) == [True]
-    await log.sequencer.idle()
-    await store.aclose()
+    async with aclosing(PostgresStore(postgres.create_database())) as store:
+        log = PostgresEventLog(store)
+        with pytest.raises(LogUnavailable, match="42P01"):
+            await log.record([event(1)])
+        await store.create_tables()
+        assert await log.record([event(1)]) == [True]
+        await log.sequencer.idle()
 
 
 async def test_a_closed_store_is_an_outage(database) -> None:

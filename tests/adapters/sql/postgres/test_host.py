@@ -124,13 +124,15 @@ async def test_a_hosts_commit_wakes_the_readers_at_once(store, database) -> None
 async def test_a_repetition_of_what_a_host_still_holds_open_is_refused_for_now(store, database) -> None:
     log = PostgresEventLog(store)
     connection = await asyncpg.connect(database)
-    opened = connection.transaction()
-    await opened.start()
-    await record_on_asyncpg(connection, [event(1)])
-    with pytest.raises(Exception, match="55P03"):
-        await log.record([event(1), event(2)])
-    assert await log.record([event(2)]) == [True]
-    await opened.rollback()
-    assert await log.record([event(1)]) == [True]
-    await connection.close()
+    try:
+        opened = connection.transaction()
+        await opened.start()
+        await record_on_asyncpg(connection, [event(1)])
+        with pytest.raises(Exception, match="55P03"):
+            await log.record([event(1), event(2)])
+        assert await log.record([event(2)]) == [True]
+        await opened.rollback()
+        assert await log.record([event(1)]) == [True]
+    finally:
+        await connection.close()
     await log.sequencer.idle()

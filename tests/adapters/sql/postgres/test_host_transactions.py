@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import attrs
 import psycopg
@@ -80,42 +80,44 @@ async def test_recording_in_a_hosts_transaction_holds_the_law(law, way, database
 
 
 async def test_event_and_effect_stand_and_fall_together(database) -> None:
-    store = PostgresStore(database)
-    log = PostgresEventLog(store)
-    engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://"))
-    async with engine.begin() as connection:
-        await connection.execute(sa.text("CREATE TABLE orders (paid boolean)"))
-    async with engine.connect() as connection:
-        await connection.execute(sa.text("INSERT INTO orders VALUES (true)"))
-        assert await record_on_async(connection, [event(1)]) == [True]
-        await connection.rollback()
-    for _ in range(2):
-        async with engine.begin() as connection:
-            (new,) = await record_on_async(connection, [event(1)])
-            if new:
+    async with aclosing(PostgresStore(database)) as store:
+        log = PostgresEventLog(store)
+        engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://"))
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(sa.text("CREATE TABLE orders (paid boolean)"))
+            async with engine.connect() as connection:
                 await connection.execute(sa.text("INSERT INTO orders VALUES (true)"))
-    async with engine.begin() as connection:
-        assert (await connection.execute(sa.text("SELECT count(*) FROM orders"))).scalar() == 1
-    await engine.dispose()
-    await log.sequencer.sweep(at_once=True)
-    await visible(log, [event(1)])
-    await log.sequencer.idle()
-    await store.aclose()
+                assert await record_on_async(connection, [event(1)]) == [True]
+                await connection.rollback()
+            for _ in range(2):
+                async with engine.begin() as connection:
+                    (new,) = await record_on_async(connection, [event(1)])
+                    if new:
+                        await connection.execute(sa.text("INSERT INTO orders VALUES (true)"))
+            async with engine.begin() as connection:
+                assert (await connection.execute(sa.text("SELECT count(*) FROM orders"))).scalar() == 1
+        finally:
+            await engine.dispose()
+        await log.sequencer.sweep(at_once=True)
+        await visible(log, [event(1)])
+        await log.sequencer.idle()
 
 
 async def test_a_transaction_that_stays_open_stalls_nobody_and_loses_nothing(database) -> None:
-    store = PostgresStore(database)
-    log = PostgresEventLog(store)
-    engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://"))
-    async with engine.begin() as connection:
-        assert await record_on_async(connection, [event(1)]) == [True]
-        assert list(await log.record([event(2), event(3)])) == [True, True]
-        await visible(log, [event(2), event(3)])
-        page = await log.read(after=0)
-        assert [one.event.id for one in page.events] == ["evt_2", "evt_3"]
-    await log.sequencer.sweep(at_once=True)
-    await visible(log, [event(1)])
-    assert [one.event.id for one in (await log.read(after=page.position)).events] == ["evt_1"]
-    await engine.dispose()
-    await log.sequencer.idle()
-    await store.aclose()
+    async with aclosing(PostgresStore(database)) as store:
+        log = PostgresEventLog(store)
+        engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://"))
+        try:
+            async with engine.begin() as connection:
+                assert await record_on_async(connection, [event(1)]) == [True]
+                assert list(await log.record([event(2), event(3)])) == [True, True]
+                await visible(log, [event(2), event(3)])
+                page = await log.read(after=0)
+                assert [one.event.id for one in page.events] == ["evt_2", "evt_3"]
+            await log.sequencer.sweep(at_once=True)
+            await visible(log, [event(1)])
+            assert [one.event.id for one in (await log.read(after=page.position)).events] == ["evt_1"]
+        finally:
+            await engine.dispose()
+        await log.sequencer.idle()

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 
 import pytest
 import sqlalchemy as sa
@@ -21,8 +22,10 @@ def empty(postgres) -> str:
 @pytest.fixture
 def engine(empty):
     engine = sa.create_engine(empty.replace("postgresql://", "postgresql+psycopg://"))
-    yield engine
-    engine.dispose()
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 STORAGE = (
@@ -67,18 +70,17 @@ def test_the_sql_that_is_printed_does_the_same(postgres, empty) -> None:
 
 
 async def test_an_upgrade_while_a_writer_is_at_work_loses_nothing(database) -> None:
-    store = PostgresStore(database)
-    log = PostgresEventLog(store)
+    async with aclosing(PostgresStore(database)) as store:
+        log = PostgresEventLog(store)
 
-    async def write() -> None:
-        for number in range(60):
-            assert list(await log.record([event(number)])) == [True]
+        async def write() -> None:
+            for number in range(60):
+                assert list(await log.record([event(number)])) == [True]
 
-    def upgrade_often() -> None:
-        for _ in range(3):
-            on_database(database, upgrade)
+        def upgrade_often() -> None:
+            for _ in range(3):
+                on_database(database, upgrade)
 
-    await asyncio.gather(write(), asyncio.to_thread(upgrade_often))
-    await log.sequencer.idle()
-    assert len((await log.read(after=0)).events) == 60
-    await store.aclose()
+        await asyncio.gather(write(), asyncio.to_thread(upgrade_often))
+        await log.sequencer.idle()
+        assert len((await log.read(after=0)).events) == 60

@@ -7,6 +7,7 @@ the log, by itself.
 import asyncio
 import random
 import time
+from contextlib import aclosing
 
 import attrs
 import pytest
@@ -78,12 +79,16 @@ async def _suffer(proxy: TcpProxy, fault: str, chance: random.Random) -> None:
 @pytest.mark.parametrize("fault", ["cut", "reset", "reset in a message", "black hole"])
 async def test_nothing_acknowledged_is_lost_and_nobody_waits_for_ever(fault: str, postgres, database) -> None:
     chance = random.Random(fault)
-    async with TcpProxy(target_port=postgres.port) as proxy:
-        store = PostgresStore(
-            database.replace(f":{postgres.port}/", f":{proxy.port}/"),
-            statement_timeout_seconds=STATEMENT_SECONDS,
-            connect_timeout_seconds=CONNECT_SECONDS,
-        )
+    async with (
+        TcpProxy(target_port=postgres.port) as proxy,
+        aclosing(
+            PostgresStore(
+                database.replace(f":{postgres.port}/", f":{proxy.port}/"),
+                statement_timeout_seconds=STATEMENT_SECONDS,
+                connect_timeout_seconds=CONNECT_SECONDS,
+            )
+        ) as store,
+    ):
         log = PostgresEventLog(store)
         traffic = Traffic(GroupCommit(log, commits_in_flight_max=2))
         writers = [asyncio.create_task(traffic.write()) for _ in range(8)]
@@ -99,7 +104,6 @@ async def test_nothing_acknowledged_is_lost_and_nobody_waits_for_ever(fault: str
         again = [event(int(one.removeprefix("evt_"))) for one in sorted(traffic.refused)]
         await log.record(again)  # as Stripe does
         await log.sequencer.idle()
-        await store.aclose()
     direct = PostgresStore(database)
     whole = PostgresEventLog(direct)
     try:

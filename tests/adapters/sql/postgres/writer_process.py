@@ -8,6 +8,7 @@ Prints an event's id once its `record` has returned. Ends when its input is clos
 import asyncio
 import os
 import sys
+from contextlib import aclosing
 
 from tillport.adapters.conformance.samples import event
 from tillport.adapters.sql.postgres import PostgresEventLog
@@ -35,11 +36,10 @@ async def write(log: PostgresEventLog, name: str, stop: asyncio.Event) -> None:
 async def main(url: str, name: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_reader(0, stop.set)
-    store = PostgresStore(url)
-    log = PostgresEventLog(store)
-    await asyncio.gather(*(write(log, f"{name}{task}", stop) for task in "ab"))
-    await log.sequencer.idle()
-    await store.aclose()
+    async with aclosing(PostgresStore(url)) as store:
+        log = PostgresEventLog(store)
+        await asyncio.gather(*(write(log, f"{name}{task}", stop) for task in "ab"))
+        await log.sequencer.idle()
 
 
 asyncio.run(main(*sys.argv[1:]))
