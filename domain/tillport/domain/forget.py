@@ -69,6 +69,17 @@ async def forget(
     return await keeper.forget(received_before=now - keep_seconds, up_to=limit.up_to, now=now)
 
 
+async def gone_up_to(log: EventLog) -> int:
+    """Return the position up to which retention has taken every event, 0 if it has taken none.
+
+    Raises `LogUnavailable`.
+    """
+    page = await log.read(after=0, limit=1)
+    if not page.reset:
+        return 0
+    return page.events[0].position - 1 if page.events else page.position
+
+
 async def forgettable(
     log: EventLog,
     cursors: Cursors,

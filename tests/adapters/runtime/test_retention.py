@@ -7,10 +7,13 @@ import pytest
 from tillport.adapters.conformance.samples import NOON, event
 from tillport.adapters.memory.clock import ManualClock
 from tillport.adapters.memory.cursors import MemoryCursors
+from tillport.adapters.memory.effects import MemoryEffectQueue
 from tillport.adapters.memory.event_log import MemoryEventLog
-from tillport.adapters.runtime import RetentionWork
-from tillport.domain.forget import Reach, forgettable, reach
-from tillport.ports.effects import Standing
+from tillport.adapters.runtime import MarksRetentionWork, RetentionWork
+from tillport.domain.effects import enlist_once
+from tillport.domain.forget import Reach, forgettable, gone_up_to, reach
+from tillport.domain.handlers import Handler
+from tillport.ports.effects import EffectState, Standing
 from tillport.ports.event_log import LogUnavailable
 
 DAY = 86_400.0
@@ -110,3 +113,58 @@ async def test_what_would_go_is_known_before(log, day) -> None:
     await keeping.step()
     assert found.events_at_most == keeping.forgotten
     assert (found.oldest_received_at is None) == (keeping.forgotten == 0)
+
+
+BOOK = Handler(name="book", function=lambda books, event: books.setdefault("lines", []).append(event.id))
+
+
+async def booked(log) -> MemoryEffectQueue:
+    """Return a queue whose handler has done all that the log asks for, but for events 2 (dead) and 3 (skipped)."""
+    queue = MemoryEffectQueue()
+    position = await queue.begin(BOOK.name, position=0)
+    await enlist_once(BOOK, log, queue, position=position)
+    effects = await queue.claim(BOOK.name, now=NOON, until=NOON + 9, limit=99)
+    await queue.postpone(effects[1], error="no", due_at=None)
+    await queue.skip(BOOK.name, effects[2].event_id)
+
+    async def run(books, effect) -> None:
+        BOOK.function(books, (await log.find(effect.event_id)).event)
+
+    await queue.perform([effects[0], *effects[3:]], run)
+    return queue
+
+
+async def left(queue) -> list[int]:
+    return [one.position for one in await queue.list(states=list(EffectState))]
+
+
+async def test_a_mark_stays_while_its_event_is_in_the_log(log) -> None:
+    queue = await booked(log)
+    work = MarksRetentionWork(log=log, queue=queue)
+    rest = await work.step()
+    assert rest.seconds > 0
+    assert await gone_up_to(log) == 0
+    assert await left(queue) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    await log.forget(received_before=NOON + 6 * DAY, up_to=99, now=NOON)
+    assert await gone_up_to(log) == 5
+    await work.step()
+    assert await left(queue) == [2, 6, 7, 8, 9, 10], "what is not done stays, however old"
+    assert work.forgotten == 4
+
+
+async def test_nothing_whose_mark_was_forgotten_is_ever_done_again(log) -> None:
+    queue = await booked(log)
+    everything = [one.event for one in (await log.read(after=0)).events]
+    await log.forget(received_before=NOON + 99 * DAY, up_to=99, now=NOON)
+    work = MarksRetentionWork(log=log, queue=queue)
+    await work.step()
+    assert await left(queue) == [2], "in a log that was emptied too"
+    assert list(await log.record(everything)) == [False] * 10, "Stripe says all of it again"
+    for position in (0, 5, await queue.begin(BOOK.name, position=0)):
+        await enlist_once(BOOK, log, queue, position=position)
+    assert await left(queue) == [2]
+    await log.record([event(11)])
+    await enlist_once(BOOK, log, queue, position=10)
+    assert await left(queue) == [2, 11], "and what is new is still seen"
+    await work.step()
+    assert await left(queue) == [2, 11]

@@ -17,7 +17,7 @@ import attrs
 from tillport.adapters.compose.secret import Secret
 from tillport.adapters.compose.stores import Stores, sqlite_path
 from tillport.adapters.memory.doorbell import LocalDoorbell
-from tillport.adapters.runtime import EffectsWork, EnlisterWork, Loop, SystemClock
+from tillport.adapters.runtime import EffectsWork, EnlisterWork, Loop, MarksRetentionWork, SystemClock
 from tillport.domain.effects import begin
 from tillport.domain.handlers import Handlers
 from tillport.ports.clock import Clock
@@ -28,11 +28,12 @@ Tx = TypeVar("Tx")
 
 @attrs.frozen(kw_only=True)
 class Effects(Generic[Tx]):
-    """Handlers at work: what enlists for them, and what performs."""
+    """Handlers at work: what enlists for them, what performs, and what forgets the marks of forgotten events."""
 
     queue: EffectQueue[Tx]
     enlisters: tuple[EnlisterWork[Tx], ...]
     workers: tuple[EffectsWork[Tx], ...]
+    retention: MarksRetentionWork
     loops: tuple[Loop, ...]
 
 
@@ -55,6 +56,8 @@ async def run_effects(
     When the context is entered every handler has its place in the log: it will see what is recorded from then on.
     A coroutine handler has `handler_seconds`; on the way out a round has `drain_seconds` before it is cancelled. The
     rest of a dead process's work is taken over after `lease_seconds`. Any number of processes may do the same.
+
+    Effects that are done stay in the queue for as long as the log has their events, and are forgotten after them.
 
     The queue is not closed here. Raises `LogUnavailable` if the databases can't be reached at the start.
     """
@@ -89,18 +92,20 @@ async def run_effects(
         for handler in handlers
         for _ in range(workers)
     )
+    retention = MarksRetentionWork(log=stores.log, queue=queue)
     loops = (
         *(Loop(work=work, clock=clock, doorbell=stores.doorbell, random=random) for work in enlisters),
         *(
             Loop(work=work, clock=clock, doorbell=bell, random=random, drain_seconds=drain_seconds)
             for work in performing
         ),
+        Loop(work=retention, clock=clock, doorbell=stores.doorbell, random=random),
     )
     async with AsyncExitStack() as closing:
         if run_loops:
             for loop in loops:
                 await closing.enter_async_context(loop)
-        yield Effects(queue=queue, enlisters=enlisters, workers=performing, loops=loops)
+        yield Effects(queue=queue, enlisters=enlisters, workers=performing, retention=retention, loops=loops)
 
 
 @asynccontextmanager

@@ -5,13 +5,14 @@ from tillport.adapters.runtime.effects import EffectsWork, EnlisterWork
 from tillport.adapters.runtime.loop import Loop, LoopState, Rest, Work
 from tillport.adapters.runtime.relay import RelayWork
 from tillport.adapters.runtime.resolver import ResolverWork
-from tillport.adapters.runtime.retention import RetentionWork
+from tillport.adapters.runtime.retention import MarksRetentionWork, RetentionWork
 
 __all__ = [
     "EffectsWork",
     "EnlisterWork",
     "Loop",
     "LoopState",
+    "MarksRetentionWork",
     "RelayWork",
     "ResolverWork",
     "Rest",

@@ -1,5 +1,9 @@
 """Retention: forgets events that are older than somebody wants to keep them, from one process at a time.
 
+What handlers have done about an event is forgotten after the event itself (`MarksRetentionWork`), and never before: as
+long as the event is in the log, the mark is what tells that its effect is there. When retention has taken the event, its
+id stays as a tombstone, so it is not recorded again, and the handlers' places in the log have passed it.
+
 Whoever holds the lease of a cursor looks every few minutes; if its process dies, another takes over when the lease
 ends. Should two ever do it at once, both are right: forgetting twice is forgetting once.
 """
@@ -12,10 +16,11 @@ from typing import Any
 import attrs
 
 from tillport.adapters.runtime.loop import Rest
-from tillport.domain.forget import RETENTION, forget
+from tillport.domain.forget import RETENTION, forget, gone_up_to
 from tillport.ports.clock import Clock
 from tillport.ports.cursors import Cursors
 from tillport.ports.effects import EffectQueue
+from tillport.ports.event_log import EventLog
 from tillport.ports.housekeeping import Housekeeping
 
 logger = logging.getLogger("tillport.retention")
@@ -61,3 +66,33 @@ class RetentionWork:
         if self._holds:
             self._holds = False
             await self.cursors.release(self.name, owner=self.owner)
+
+
+@attrs.define(kw_only=True, eq=False)
+class MarksRetentionWork:
+    """Look every `look_seconds` how far the log has been forgotten, and forget the settled effects up to there.
+
+    It does not matter who made the log forget: this service, another, or a person at the command line. What is not
+    done stays. Any number of processes may do this at once.
+    """
+
+    log: EventLog
+    queue: EffectQueue[Any]
+    look_seconds: float = attrs.field(default=600.0, validator=attrs.validators.gt(0))
+    name: str = "effects, forgetting"
+    forgotten: int = attrs.field(init=False, default=0)
+    _up_to: int = attrs.field(init=False, default=0)
+
+    async def step(self) -> Rest:
+        """Forget what belongs to events that the log no longer has."""
+        up_to = await gone_up_to(self.log)
+        if up_to > self._up_to:
+            gone = await self.queue.forget(up_to=up_to)
+            self._up_to = up_to
+            self.forgotten += gone
+            if gone:
+                logger.info("forgot %d effects that are done, of events up to position %d", gone, up_to)
+        return Rest(self.look_seconds)
+
+    async def close(self) -> None:
+        """Do nothing: it holds nothing."""
