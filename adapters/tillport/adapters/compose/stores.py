@@ -66,6 +66,7 @@ async def open_stores(database_url: Secret, clock: Clock) -> AsyncIterator[Store
 @asynccontextmanager
 async def _sqlite(path: Path, clock: Clock) -> AsyncIterator[Stores]:
     _check_folder(path)
+    from tillport.adapters.sql.own_events import OwnEvents
     from tillport.adapters.sql.sqlite import SqliteCursors, SqliteEventLog, SqliteLedger
     from tillport.adapters.sql.sqlite_attempts import sqlite_attempts
     from tillport.adapters.sql.sqlite_store import SqliteStore
@@ -73,7 +74,7 @@ async def _sqlite(path: Path, clock: Clock) -> AsyncIterator[Stores]:
     store = SqliteStore(path)
     try:
         yield Stores(
-            log=SqliteEventLog(store),
+            log=SqliteEventLog(store, own=OwnEvents()),
             ledger=SqliteLedger(store),
             cursors=SqliteCursors(store),
             attempts=sqlite_attempts(store),
@@ -85,13 +86,14 @@ async def _sqlite(path: Path, clock: Clock) -> AsyncIterator[Stores]:
 
 @asynccontextmanager
 async def _postgres(url: str, clock: Clock) -> AsyncIterator[Stores]:
+    from tillport.adapters.sql.own_events import OwnEvents
     from tillport.adapters.sql.postgres import PostgresCursors, PostgresEventLog, PostgresLedger
     from tillport.adapters.sql.postgres_attempts import postgres_attempts
     from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
     from tillport.adapters.sql.postgres_store import PostgresStore
 
     store = PostgresStore(url)
-    log = PostgresEventLog(store)
+    log = PostgresEventLog(store, own=OwnEvents())
     bell = PostgresDoorbell(store, log.sequencer, clock)
     tending = asyncio.create_task(bell.run(), name="tillport doorbell")
     try:

@@ -151,7 +151,8 @@ class MemoryChannel:
         return self._messages[at] if self.available and 0 <= at < len(self._messages) else None
 
     def _check_size(self, message: Message) -> None:
-        size = len(message.body) + sum(len(n) + len(v.encode()) for n, v in message.headers.items())
+        together = "".join(message.headers) + "".join(message.headers.values())
+        size = len(message.body) + len(together.encode())
         if size > self.most_bytes:
             raise MessageRefused(
                 f"The message is {size} bytes, and the courier takes {self.most_bytes}.",

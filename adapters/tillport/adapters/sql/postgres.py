@@ -18,12 +18,14 @@ from typing import Any, Final
 
 import attrs
 
+from tillport.adapters.sql.own_events import OwnEvents
 from tillport.adapters.sql.postgres_positions import Sequencer
 from tillport.adapters.sql.postgres_retention import forget
 from tillport.adapters.sql.postgres_statements import (
     ARRIVALS,
     FIND_SOURCE,
     HEAD,
+    PLACES,
     PLAIN_ARRAYS,
     page_statement,
     record_arrays,
@@ -103,9 +105,13 @@ async def record_on_asyncpg(connection: Connection, events: Sequence[Event]) -> 
 
 @attrs.frozen
 class PostgresEventLog:
-    """The event log, and its housekeeping, on PostgreSQL. Takes concurrent calls of `record`."""
+    """The event log, and its housekeeping, on PostgreSQL. Takes concurrent calls of `record`.
+
+    With `own`, readers get what this process recorded itself without the database's sending it back.
+    """
 
     _store: PostgresStore
+    _own: OwnEvents | None = attrs.field(default=None, kw_only=True)
     sequencer: Sequencer = attrs.field(
         default=attrs.Factory(lambda self: Sequencer(self._store), takes_self=True)
     )
@@ -132,9 +138,15 @@ class PostgresEventLog:
                     f"Another open transaction holds one of these events. {error}",
                     remedy="Send it again once that transaction is over.",
                 ) from error
-        if rows:
-            self.sequencer.kick(row[1] for row in rows)
-        return first_of_each(events, {row[0] for row in rows})
+        numbers = {row[0]: row[1] for row in rows}
+        is_new = first_of_each(events, set(numbers))
+        if self._own is not None:
+            self._own.note(
+                (numbers[event.id], event) for event, first in zip(events, is_new, strict=True) if first
+            )
+        if numbers:
+            self.sequencer.kick(numbers.values())
+        return is_new
 
     async def _insert(self, statement: str, values: list[list[Any]]) -> Sequence[Any]:
         for _ in range(_ATTEMPTS - 1):
@@ -147,6 +159,10 @@ class PostgresEventLog:
 
     async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
         """See `EventLog.read`."""
+        if where is None and limit > 0 and self._own:
+            own = await self._own_page(self._own, after, limit)
+            if own is not None:
+                return own
         near = after + _NEAR if by_time_alone(shape_of(where)) else _END
         page = await self._page(where, after, near, limit)
         if page.position <= near or len(page.events) == limit:
@@ -166,6 +182,20 @@ class PostgresEventLog:
             position=found[-1].position if found and len(found) == limit else max(after, head),
             reset=reset,
         )
+
+    async def _own_page(self, own: OwnEvents, after: int, limit: int) -> Page | None:
+        """Return a page if all its events are this process's own, so that their places suffice."""
+        with _told_as(LogUnavailable, "The event log"):
+            rows = await self._store.fetch(PLACES, after, limit)
+        head, horizon = rows[0][0], rows[0][1]
+        found: list[RecordedEvent] = []
+        for _, _, position, number in rows if rows[0][2] is not None else ():
+            event = own.get(number)
+            if event is None:
+                return None
+            found.append(RecordedEvent(position, event))
+        position = found[-1].position if len(found) == limit else max(after, head)
+        return Page(events=tuple(found), position=position, reset=after < horizon)
 
     async def _page(self, where: Selector | None, after: int, last: int, limit: int) -> Page:
         """Read the selected events up to position `last`, and say where the log ends if they don't fill the page."""
@@ -209,6 +239,8 @@ class PostgresEventLog:
         if recorded is None:
             return False
         refuse_unrecordable(attrs.evolve(recorded.event, body=body))
+        if self._own is not None:
+            self._own.forget(event_id)
         with _told_as(LogUnavailable, "The event log"):
             return bool(await self._store.fetch(_REPLACE_BODY, body.decode(), float(now), event_id))
 

@@ -87,7 +87,14 @@ _HEAD: Final = (
     "greatest((SELECT max(position) FROM tillport_order), "
     "(SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
 )
+_HORIZON: Final = "coalesce((SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
 HEAD: Final = f"SELECT {_HEAD}"
+PLACES: Final = (
+    f"SELECT ends.*, place.* FROM (SELECT {_HEAD} AS head, {_HORIZON} AS horizon) AS ends "  # noqa: S608 - constants
+    "LEFT JOIN (SELECT position, seq FROM tillport_order WHERE position > $1 ORDER BY position LIMIT $2) AS place "
+    "ON true ORDER BY position"
+)
+"""Head, horizon, and which numbers stand at the next positions: a page of the log without its events."""
 OLDEST_PENDING: Final = "SELECT min(seq) FROM tillport_pending"
 
 

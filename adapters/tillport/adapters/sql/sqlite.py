@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
+from tillport.adapters.sql.own_events import OwnEvents
 from tillport.adapters.sql.rows import attempt_of, attempt_row, outcome_row, recorded_event
 from tillport.adapters.sql.schema import events as events_table
 from tillport.adapters.sql.selection import (
@@ -26,7 +27,7 @@ from tillport.adapters.sql.selection import (
     span_statement,
     values_of,
 )
-from tillport.adapters.sql.sqlite_events import HEAD, HORIZON, record_exclusively
+from tillport.adapters.sql.sqlite_events import ENDS, HEAD, first_of_each, record_exclusively, writes_once
 from tillport.adapters.sql.sqlite_retention import STRETCH, forget_stretch
 from tillport.adapters.sql.sqlite_store import SQLITE, SqliteStore, StoreUnavailable
 from tillport.adapters.sql.statements import Compiled, cursor_statements, ledger_statements
@@ -64,9 +65,13 @@ def _told_as(error_type: type[TillportError], what: str) -> Iterator[None]:
 
 @attrs.frozen
 class SqliteEventLog:
-    """The event log, and its housekeeping, in a SQLite file."""
+    """The event log, and its housekeeping, in a SQLite file.
+
+    With `own`, for one event loop's use, readers get what this process recorded itself without asking the file.
+    """
 
     _store: SqliteStore
+    _own: OwnEvents | None = attrs.field(default=None, kw_only=True)
 
     async def record(self, events: Sequence[Event]) -> Sequence[bool]:
         """See `EventLog.record`."""
@@ -76,12 +81,28 @@ class SqliteEventLog:
             return []
         with _told_as(LogUnavailable, "The event log"):
             try:
-                return await self._store.write(lambda connection: record_exclusively(connection, events))
+                new = await self._store.write(
+                    lambda connection: record_exclusively(connection, events), writes_once=writes_once(events)
+                )
             except (sqlite3.IntegrityError, sqlite3.DataError) as error:
                 raise EventRefused(f"SQLite refuses an event: {error}.") from error
+        is_new = first_of_each(events, set(new))
+        if self._own is not None:
+            self._own.note((new[event.id], event) for event, first in zip(events, is_new, strict=True) if first)
+        return is_new
 
     async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
         """See `EventLog.read`."""
+        own = () if self._own is None or where is not None else self._own.following(after, limit=limit)
+        if not own:
+            return await self._page(where, after, limit)
+        last = own[-1].position
+        if len(own) == limit:
+            return Page(events=own, position=last)
+        rest = await self._page(None, last, limit - len(own))
+        return attrs.evolve(rest, events=own + rest.events)
+
+    async def _page(self, where: Selector | None, after: int, limit: int) -> Page:
         shape, values = shape_of(where), values_of(where)
         statement = read_statement(shape, SQLITE, _POSITION, events_table)
 
@@ -90,8 +111,7 @@ class SqliteEventLog:
             return connection.execute(statement.text, bound).fetchall()
 
         def work(connection: sqlite3.Connection) -> Page:
-            (head,) = connection.execute(HEAD).fetchone()
-            (horizon,) = connection.execute(HORIZON).fetchone()
+            head, horizon = connection.execute(ENDS).fetchone()
             rows: list[Any] = []
             if head > after:
                 near = min(head, after + _NEAR) if by_time_alone(shape) else head
@@ -144,6 +164,8 @@ class SqliteEventLog:
             statement = 'UPDATE "StripeEvents" SET body = ?, erased_at = ? WHERE event_id = ?'
             return connection.execute(statement, values).rowcount == 1
 
+        if self._own is not None:
+            self._own.forget(event_id)
         with _told_as(LogUnavailable, "The event log"):
             return await self._store.write(work)
 

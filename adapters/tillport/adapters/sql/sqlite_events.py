@@ -15,8 +15,10 @@ _ROWS_PER_STATEMENT: Final = 512
 """Larger batches are cut. With 13 values a row this stays far below SQLite's limit of 32,766 values
 (https://www.sqlite.org/limits.html, since 3.32; RETURNING needs 3.35)."""
 
-HORIZON: Final = "SELECT coalesce((SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
-HEAD: Final = f'SELECT max(coalesce((SELECT max(seq) FROM "StripeEvents"), 0), ({HORIZON}))'  # noqa: S608 - constants
+_HORIZON: Final = "coalesce((SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
+HEAD: Final = f'SELECT max(coalesce((SELECT max(seq) FROM "StripeEvents"), 0), {_HORIZON})'  # noqa: S608 - constants
+ENDS: Final = f"{HEAD}, {_HORIZON}"
+"""The log's head and its horizon, in one step."""
 
 
 @lru_cache(maxsize=128)
@@ -26,6 +28,8 @@ def _insert(rows: int, *, returning: bool) -> str:
     return (
         f'INSERT INTO "StripeEvents" ({columns}) SELECT * FROM (VALUES {", ".join([row] * rows)}) '  # noqa: S608 - constants
         "WHERE NOT EXISTS (SELECT 1 FROM tillport_tombstones WHERE event_id = column1) "
+        # The next line alone would do, but leave a gap in the numbers for each repetition.
+        'AND NOT EXISTS (SELECT 1 FROM "StripeEvents" AS known WHERE known.event_id = column1) '
         "ON CONFLICT (event_id) DO NOTHING" + (" RETURNING event_id" if returning else "")
     )
 
@@ -38,21 +42,30 @@ def _insert_aliases(rows: int) -> str:
     )
 
 
-def record_exclusively(connection: sqlite3.Connection, events: Sequence[Event]) -> list[bool]:
-    """Record inside a transaction that began IMMEDIATE, in as few steps as can be (see `sqlite_store`)."""
+def writes_once(events: Sequence[Event]) -> bool:
+    """Tell whether `record_exclusively` records these with a single statement that writes."""
+    return len(events) <= _ROWS_PER_STATEMENT and not any(map(more_aliases, events))
+
+
+def record_exclusively(connection: sqlite3.Connection, events: Sequence[Event]) -> dict[str, int]:
+    """Record inside a transaction that began IMMEDIATE, in as few steps as can be (see `sqlite_store`).
+
+    Without one where the events are recorded by one statement (`writes_once`). Return the number of each new event.
+    """
     unique = _unique(events)
-    inserted = 0
+    inserted = last = 0
     for part in _parts(unique):
-        inserted += connection.execute(_insert(len(part), returning=False), _flat(part)).rowcount
+        done = connection.execute(_insert(len(part), returning=False), _flat(part))
+        inserted += done.rowcount
+        last = done.lastrowid or 0
+    # One writes at a time and `seq` only grows, without gaps: up to the last of this call, the newest are its own.
     if inserted == len(unique):
-        new = set(unique)
+        new = dict(zip(unique, range(last - inserted + 1, last + 1), strict=True))
     else:
-        # Nobody else writes meanwhile, and `seq` only grows: the newest rows are those of this call.
-        newest = 'SELECT event_id FROM "StripeEvents" ORDER BY seq DESC LIMIT ?'
-        rows = connection.execute(newest, (inserted,)).fetchall()
-        new = {event_id for (event_id,) in rows}
-    _record_aliases(connection.execute, [unique[event_id] for event_id in unique if event_id in new])
-    return first_of_each(events, new)
+        newest = 'SELECT event_id, seq FROM "StripeEvents" WHERE seq <= ? ORDER BY seq DESC LIMIT ?'
+        new = dict(connection.execute(newest, (last, inserted)).fetchall())
+    _record_aliases(connection.execute, [event for event in unique.values() if event.id in new])
+    return new
 
 
 def record_through(execute: Execute, events: Sequence[Event]) -> list[bool]:

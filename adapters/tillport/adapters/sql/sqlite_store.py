@@ -58,6 +58,7 @@ class StoreUnavailable(Exception):
 @attrs.frozen(eq=False)
 class _Job:
     work: Callable[[sqlite3.Connection], Any]
+    writes_once: bool
     answer: "Future[Any]" = attrs.field(factory=Future)
 
 
@@ -103,14 +104,17 @@ class SqliteStore:
         self._reading = ThreadPoolExecutor(self._reader_count, thread_name_prefix="tillport-sqlite-reader")
         self._copying = ThreadPoolExecutor(1, thread_name_prefix="tillport-sqlite-checkpoint")
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, work: Callable[[sqlite3.Connection], T], *, writes_once: bool = False) -> T:
         """Run `work` in a transaction and commit it before returning.
+
+        `writes_once` says that a single statement of `work` writes: it needs no transaction around it where nobody
+        shares the commit, which saves two of the moments at which the thread has to get the interpreter back.
 
         Raises `StoreUnavailable` if it is not committed, and what `work` raises, then nothing of it is committed
         either. A caller that is cancelled does not stop a transaction that has begun.
         """
         self._check_open()
-        job = _Job(work)
+        job = _Job(work, writes_once)
         self._jobs.append(job)
         self._writing.submit(self._write_waiting)
         return await self._answer(job.answer)
@@ -175,6 +179,8 @@ class SqliteStore:
         try:
             if self._writer is None:
                 self._writer = self._connect(for_writing=True)
+            if len(jobs) == 1 and jobs[0].writes_once:
+                return [(jobs[0].work(self._writer), None)]
             return _in_transaction(self._writer, "BEGIN IMMEDIATE", lambda db: _run_all(db, jobs))
         except sqlite3.Error as error:
             if is_about_the_values(error):

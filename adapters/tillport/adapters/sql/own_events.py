@@ -1,0 +1,78 @@
+"""What this process recorded a moment ago, so that its own readers need not fetch it from the database again.
+
+In most installations the process that takes a webhook is also the one that tells of it, milliseconds later. To read
+the event back would cost the database a look at a row of 4 KB, and this process the making of the same object from it.
+
+Nothing here decides what is in the log or where. An event is noted once its commit is over, under the number that the
+database gave it, and readers go on in the database from where this ends. The age is bounded, because an event's body
+may be replaced by another process (erasure).
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import attrs
+
+from tillport.ports.event_log import Event, RecordedEvent
+
+EVENTS_MAX: Final = 2_000
+BYTES_MAX: Final = 16 * 1024 * 1024
+SECONDS_MAX: Final = 2.0
+
+
+@attrs.define(eq=False)
+class OwnEvents:
+    """The newest events of this process, by the number that the database gave them.
+
+    Belongs to one event loop. `now` counts seconds from anywhere.
+    """
+
+    _now: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True)
+    _noted: dict[int, tuple[float, Event]] = attrs.field(init=False, factory=dict)
+    _bytes: int = attrs.field(init=False, default=0)
+
+    def __bool__(self) -> bool:
+        """Tell whether there may be anything."""
+        return bool(self._noted)
+
+    def note(self, numbered: Iterable[tuple[int, Event]]) -> None:
+        """Keep events that were just committed, for a moment."""
+        now = self._now()
+        for number, event in numbered:
+            self._noted[number] = (now, event)
+            self._bytes += len(event.body)
+        self._forget(now)
+
+    def get(self, number: int) -> Event | None:
+        """Return the event with that number, if it is still here."""
+        at, event = self._noted.get(number, (0.0, None))
+        return event if event is not None and 0 <= self._now() - at <= SECONDS_MAX else None
+
+    def following(self, after: int, *, limit: int) -> tuple[RecordedEvent, ...]:
+        """Return the events with the very next numbers, as far as they are here and up to `limit`.
+
+        For a log whose positions are those numbers.
+        """
+        found: list[RecordedEvent] = []
+        for number in range(after + 1, after + limit + 1):
+            event = self.get(number)
+            if event is None:
+                break
+            found.append(RecordedEvent(number, event))
+        return tuple(found)
+
+    def forget(self, event_id: str) -> None:
+        """Forget an event whose body was replaced."""
+        for number, (_, event) in list(self._noted.items()):
+            if event.id == event_id:
+                del self._noted[number]
+                self._bytes -= len(event.body)
+
+    def _forget(self, now: float) -> None:
+        while self._noted:
+            number, (at, event) = next(iter(self._noted.items()))
+            if len(self._noted) <= EVENTS_MAX and self._bytes <= BYTES_MAX and now - at <= SECONDS_MAX:
+                return
+            del self._noted[number]
+            self._bytes -= len(event.body)
