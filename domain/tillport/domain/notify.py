@@ -10,7 +10,8 @@ tomorrow is not shown by default (promise 8). A `client_secret` is shown to nobo
 """
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import attrs
@@ -208,21 +209,48 @@ async def follow(
     `look_seconds` bounds the delay when the doorbell was not heard. Raises `LogUnavailable`; whoever catches it goes
     on from the last position.
     """
+    pages = follow_pages(
+        log,
+        doorbell,
+        clock,
+        where=where,
+        after=after,
+        idle_seconds=idle_seconds,
+        look_seconds=look_seconds,
+        page_size=page_size,
+    )
+    async with aclosing(pages):
+        async for page in pages:
+            for heard in page:
+                yield heard
+
+
+async def follow_pages(
+    log: EventLog,
+    doorbell: Doorbell,
+    clock: Clock,
+    *,
+    where: Selector | None,
+    after: int = 0,
+    idle_seconds: float = 15.0,
+    look_seconds: float = 1.0,
+    page_size: int = 100,
+) -> AsyncGenerator[Sequence[Heard], None]:
+    """Yield what `follow` yields, with what was heard at once together: for who pays for each handing over."""
     position = after
     quiet_since = clock.now()
     while True:
         heard = doorbell.rings  # before the look, so that what is recorded during the look wakes us
         page = await log.read(after=position, where=where, limit=page_size)
         if page.reset:
-            yield Reset(page.events[0].position - 1 if page.events else page.position)
-        for recorded in page.events:
-            yield recorded
+            yield [Reset(page.events[0].position - 1 if page.events else page.position)]
         position = page.position
         if page.events:
+            yield page.events
             quiet_since = clock.now()
             if len(page.events) >= page_size:
                 continue
         elif clock.now() - quiet_since >= idle_seconds:
-            yield Idle(position)
+            yield [Idle(position)]
             quiet_since = clock.now()
         await doorbell.wait(heard, seconds=min(look_seconds, idle_seconds))

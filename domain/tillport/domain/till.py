@@ -1,12 +1,12 @@
 """The till: the face that joins the verbs. What every driving adapter calls, and what an embedder holds."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import attrs
 
 from tillport.domain.access import may_hear
 from tillport.domain.charge import ChargeAnswer, Charging, charge, charge_status
-from tillport.domain.notify import Heard, follow
+from tillport.domain.notify import Heard, follow, follow_pages
 from tillport.domain.record import record
 from tillport.domain.verify import Verifier
 from tillport.ports.access import Caller
@@ -90,6 +90,20 @@ class Till:
         """
         may_hear(caller, selector, open_channel=self.open_channel)
         return follow(
+            self.log,
+            self.doorbell,
+            self.charging.clock,
+            where=selector,
+            after=after,
+            idle_seconds=idle_seconds,
+        )
+
+    def subscribe_pages(
+        self, selector: Selector | None, *, caller: Caller, after: int = 0, idle_seconds: float = 15.0
+    ) -> AsyncGenerator[Sequence[Heard], None]:
+        """Hear what `subscribe` tells, with what is heard at once together."""
+        may_hear(caller, selector, open_channel=self.open_channel)
+        return follow_pages(
             self.log,
             self.doorbell,
             self.charging.clock,

@@ -21,7 +21,7 @@ class Listener:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
         lines = [f"GET {path} HTTP/1.1", "Host: till.test", *(f"{k}: {v}" for k, v in dict(headers).items())]
         self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-        self.raw = b""
+        self.raw, self.text = b"", ""
         self.head = self._until(b"\r\n\r\n").decode()
         self.status = int(self.head.split()[1])
 
@@ -36,6 +36,12 @@ class Listener:
 
     def block(self):
         """Return the next block of the stream, comments included."""
+        while "\n\n" not in self.text:
+            self.text += self._chunk()
+        found, _, self.text = self.text.partition("\n\n")
+        return found
+
+    def _chunk(self):
         size = int(self._until(b"\r\n"), 16)
         if size == 0:
             raise EOFError

@@ -10,7 +10,7 @@ says so in a comment and goes on from its last position.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -33,6 +33,7 @@ from tillport.ports.selector import Compare, InvalidSelector, Selector
 RECONNECT_MILLISECONDS = 1000
 LOG_RETRY_SECONDS = 1.0
 _POSITION_DIGITS_MAX = 18
+_CHUNK_BYTES = 65_536  # from there on servers wait for a client that is slow to take it
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -153,10 +154,10 @@ class _Feed:
                     position = 0 if elsewhere else after
                     if elsewhere:
                         await write(_reset(0))
-                async with aclosing(self._heard(where, position)) as everything:
-                    async for heard in everything:
-                        await write(self._frame(heard))
-                        position = heard.position
+                async with aclosing(self._heard(where, position)) as pages:
+                    async for page in pages:
+                        for chunk, position in self._chunks(page):  # noqa: B007 - how far we came, should the log fail
+                            await write(chunk)
             except LogUnavailable:
                 await write(b": the log can't be read at the moment\n\n")
                 await clock.sleep_until(clock.now() + LOG_RETRY_SECONDS)
@@ -166,9 +167,23 @@ class _Feed:
                 log_failure(error, self._scope)
                 return
 
-    def _heard(self, where: Selector | None, position: int) -> AsyncGenerator[Heard, None]:
+    def _heard(self, where: Selector | None, position: int) -> AsyncGenerator[Sequence[Heard], None]:
         ping_seconds = self.door.settings.ping_seconds
-        return self.door.till.subscribe(where, caller=self._caller, after=position, idle_seconds=ping_seconds)
+        return self.door.till.subscribe_pages(
+            where, caller=self._caller, after=position, idle_seconds=ping_seconds
+        )
+
+    def _chunks(self, page: Sequence[Heard]) -> Iterator[tuple[bytes, int]]:
+        """Cut what was heard at once into pieces that are worth a write each, with the position after each."""
+        frames: list[bytes] = []
+        size = 0
+        for heard in page:
+            frames.append(self._frame(heard))
+            size += len(frames[-1])
+            if size >= _CHUNK_BYTES or heard is page[-1]:
+                yield b"".join(frames), heard.position
+                frames.clear()
+                size = 0
 
     def _frame(self, heard: Heard) -> bytes:
         if isinstance(heard, RecordedEvent):
