@@ -9,18 +9,26 @@ from tillport.adapters.conformance.event_log import EventLogCapabilities, event_
 from tillport.adapters.conformance.event_log_histories import check_event_log_histories
 from tillport.adapters.conformance.samples import NOON, event
 from tillport.adapters.sql.creation import create_sqlite
+from tillport.adapters.sql.own_events import OwnEvents
 from tillport.adapters.sql.schema import events as events_table
 from tillport.adapters.sql.selection import span_statement
 from tillport.adapters.sql.sqlite import SqliteEventLog
 from tillport.adapters.sql.sqlite_store import SQLITE
 from tillport.ports.selector import AllOf, Compare, matches
 
+def with_own(store):
+    """As the service opens it: what this process recorded is not read again."""
+    return SqliteEventLog(store, own=OwnEvents())
+
+
+LOGS = pytest.mark.parametrize("log", [SqliteEventLog, with_own], ids=["plain", "own"])
 LAWS = event_log_laws(EventLogCapabilities(housekeeping=True, outages=True))
 
 
+@LOGS
 @pytest.mark.parametrize("law", LAWS, ids=[law.__name__ for law in LAWS])
-async def test_the_sqlite_log_holds_the_law(law, new_bench) -> None:
-    async with new_bench(SqliteEventLog)() as bench:
+async def test_the_sqlite_log_holds_the_law(law, log, new_bench) -> None:
+    async with new_bench(log)() as bench:
         await law(bench)
 
 
@@ -52,5 +60,6 @@ def test_what_lies_far_away_is_found_by_the_index_of_times() -> None:
         assert f"USING COVERING INDEX ix_StripeEvents_{field}" in plan
 
 
-def test_any_history_agrees_with_the_model(new_bench) -> None:
-    check_event_log_histories(new_bench(SqliteEventLog), housekeeping=True, examples=25)
+@LOGS
+def test_any_history_agrees_with_the_model(log, new_bench) -> None:
+    check_event_log_histories(new_bench(log), housekeeping=True, examples=25)

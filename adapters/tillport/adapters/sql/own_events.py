@@ -69,6 +69,11 @@ class OwnEvents:
                 del self._noted[number]
                 self._bytes -= len(event.body)
 
+    def clear(self) -> None:
+        """Forget everything: retention takes events away."""
+        self._noted.clear()
+        self._bytes = 0
+
     def _forget(self, now: float) -> None:
         while self._noted:
             number, (at, event) = next(iter(self._noted.items()))

@@ -145,6 +145,8 @@ class SqliteEventLog:
             return forget_stretch(connection, received_before=received_before, up_to=up_to, now=now)
 
         gone = 0
+        if self._own is not None:
+            self._own.clear()
         with _told_as(LogUnavailable, "The event log"):
             while count := await self._store.write(work):
                 gone += count

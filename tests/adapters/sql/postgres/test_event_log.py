@@ -5,20 +5,29 @@ import pytest
 from tillport.adapters.conformance.event_log import EventLogCapabilities, event_log_laws, everything
 from tillport.adapters.conformance.event_log_histories import check_event_log_histories
 from tillport.adapters.conformance.samples import NOON, event
+from tillport.adapters.sql.own_events import OwnEvents
 from tillport.adapters.sql.postgres import PostgresEventLog
 from tillport.ports.selector import AllOf, Compare, matches
 
+def with_own(store):
+    """As the service opens it: what this process recorded is not read again."""
+    return PostgresEventLog(store, own=OwnEvents())
+
+
+LOGS = pytest.mark.parametrize("log", [PostgresEventLog, with_own], ids=["plain", "own"])
 LAWS = event_log_laws(EventLogCapabilities(housekeeping=True, outages=True))
 
 
+@LOGS
 @pytest.mark.parametrize("law", LAWS, ids=[law.__name__ for law in LAWS])
-async def test_the_log_holds_the_law(law, new_bench) -> None:
-    async with new_bench(PostgresEventLog)() as bench:
+async def test_the_log_holds_the_law(law, log, new_bench) -> None:
+    async with new_bench(log)() as bench:
         await law(bench)
 
 
-def test_any_history_agrees_with_the_model(new_bench) -> None:
-    check_event_log_histories(new_bench(PostgresEventLog), housekeeping=True, examples=15, shrink=False)
+@LOGS
+def test_any_history_agrees_with_the_model(log, new_bench) -> None:
+    check_event_log_histories(new_bench(log), housekeeping=True, examples=15, shrink=False)
 
 
 @pytest.mark.parametrize("near", [1, 3])
