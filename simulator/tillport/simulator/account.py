@@ -182,9 +182,10 @@ class Account:
         # An event of the user's own making may be about an object without an id.
         stem = stem_of(str(object_.get("id", "")) if isinstance(object_, dict) else object_.id)
         event_id = self.ids.on("evt_", stem) if stem[:1] == "3" else self.ids.own("evt_")
-        event = Event(event_id, type_, int(self.now()), object_, origin, previous)
+        now = self.now()
+        event = Event(event_id, type_, int(now), object_, origin, previous)
         self.events.add(event)
-        self.deliveries.queue(event)
+        self.deliveries.queue(event, now)
         return event
 
     def endpoint_disabled(self, endpoint_id: str) -> None:

@@ -68,7 +68,15 @@ class Collection(Generic[T]):
         self._created.append(row.created if created is None else created)
         self.count += 1
         for name, index in self._indexes.items():
-            self._index(index, getattr(row, name), position)
+            value = getattr(row, name)
+            if value is None:
+                continue
+            # The newest position is the highest: no look at where it belongs.
+            positions = index.get(value)
+            if positions is None:
+                index[value] = array("q", (position,))
+            else:
+                positions.append(position)
         return item
 
     def put(self, item: T) -> T:
@@ -93,12 +101,9 @@ class Collection(Generic[T]):
         positions = index.get(value)
         if positions is None:
             positions = index[value] = array("q")
-        if positions and positions[-1] > position:
-            at = bisect_left(positions, position)
-            if at == len(positions) or positions[at] != position:
-                positions.insert(at, position)
-        elif not positions or positions[-1] != position:
-            positions.append(position)
+        at = bisect_left(positions, position)
+        if at == len(positions) or positions[at] != position:
+            positions.insert(at, position)
 
     def find(self, object_id: str) -> T | None:
         position = self._positions.get(object_id)

@@ -37,7 +37,7 @@ _HEADERS = {
 }
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One signed HTTP request to perform: POST `body` with `headers` to `url`, then report the status."""
 
     id: int
@@ -159,11 +159,12 @@ class Deliveries:
 
     # The queue -----------------------------------------------------------------------------------------------
 
-    def queue(self, event: "Event") -> None:
+    def queue(self, event: "Event", now: float) -> None:
+        """Let an event that happens now be delivered to every endpoint that listens for it."""
         count = 0
         for endpoint in self._endpoints.values():
             if endpoint.enabled and (endpoint.all or event.type in endpoint.types):
-                self._push(self._account.now(), _Delivery(event, endpoint.id))
+                self._push(now, _Delivery(event, endpoint.id))
                 count += 1
         if count:
             self.pending[event.id] = count
@@ -173,8 +174,9 @@ class Deliveries:
         self._push(self._account.now(), _Delivery(event, endpoint_id, by_hand=True))
 
     def _push(self, due: float, delivery: _Delivery) -> None:
-        self._sequence += 1
-        heappush(self._heap, (due, self._account.faults.tie(), self._sequence, delivery))
+        self._sequence = number = self._sequence + 1
+        plan = self._account.faults
+        heappush(self._heap, (due, plan.tie() if plan.rates.shuffle else 0.0, number, delivery))
 
     @property
     def attempted(self) -> int:
@@ -196,15 +198,17 @@ class Deliveries:
     def take_due(self, now: float, limit: int | None = None) -> list[Attempt]:
         """Return the attempts due by `now`, signed at `now`; each is the caller's to perform and settle."""
         out: list[Attempt] = []
-        heap = self._heap
+        heap, plan = self._heap, self._account.faults
         while heap and heap[0][0] <= now and (limit is None or len(out) < limit):
             delivery = heappop(heap)[3]
             endpoint = self._endpoints.get(delivery.endpoint_id)
             if endpoint is None or not (endpoint.enabled or delivery.by_hand):
                 self._done(delivery.event.id)
-                continue
-            faults = () if delivery.delayed else self._account.faults.delivery(delivery.event.type)
-            if faults:
+            elif (
+                (plan.script or plan.delivery_rates)
+                and not delivery.delayed
+                and (faults := plan.delivery(delivery.event.type))
+            ):
                 self._faulty(out, delivery, endpoint, now, faults)
             else:
                 out.append(self._attempt(delivery, endpoint, now, None))
@@ -245,18 +249,18 @@ class Deliveries:
         *,
         twin: bool = False,
     ) -> Attempt:
-        event = delivery.event
+        account, event = self._account, delivery.event
         if endpoint.thin:
-            body = pretty(thin(event, livemode=self._account.livemode))
+            body = pretty(thin(event, livemode=account.livemode))
         else:
-            body = pretty(view(self._account, event, endpoint.version))
+            body = pretty(view(account, event, endpoint.version))
         timestamp = int(now)
         names: tuple[str, ...] = ()
         signers = endpoint.signers
         if kinds:
             names = tuple(kinds)
             if "stale" in kinds:
-                timestamp -= int(kinds["stale"].seconds or self._account.faults.rates.stale_seconds)
+                timestamp -= int(kinds["stale"].seconds or account.faults.rates.stale_seconds)
             if "wrong_secret" in kinds:
                 signers = [self._wrong]
         signature = header(signers, body, timestamp)
@@ -266,8 +270,8 @@ class Deliveries:
         log = AttemptLog(number, now, event.id, event.type, endpoint.id, delivery.number, names)
         self.log.append(log)
         self._open[number] = (None if twin else delivery, log)
-        if self._account.journal is not None:
-            self._account.journal.attempted(log)
+        if account.journal is not None:
+            account.journal.attempted(log)
         return Attempt(
             number,
             event.id,
@@ -279,7 +283,7 @@ class Deliveries:
             delivery.number,
             now,
             names,
-            self._account.name,
+            account.name,
         )
 
     def settle(self, attempt: Attempt, status: int | None) -> None:
@@ -289,8 +293,9 @@ class Deliveries:
             return
         delivery, log = found
         log.status = status or 0
-        if self._account.journal is not None:
-            self._account.journal.answered(self._account.now(), log)
+        account = self._account
+        if account.journal is not None:
+            account.journal.answered(account.now(), log)
         if delivery is None or delivery.by_hand:
             return
         event_id = delivery.event.id
@@ -307,9 +312,7 @@ class Deliveries:
             self._done(event_id)
             return
         wait = self.retry_seconds[delivery.number - 1]
-        self._push(
-            self._account.now() + wait, _Delivery(delivery.event, delivery.endpoint_id, delivery.number + 1)
-        )
+        self._push(account.now() + wait, _Delivery(delivery.event, delivery.endpoint_id, delivery.number + 1))
 
     def _failing(self, endpoint: _Endpoint) -> None:
         """Note a failure; disable an endpoint that has only failed for days (Stripe writes e-mails before)."""
@@ -321,11 +324,9 @@ class Deliveries:
             self._account.endpoint_disabled(endpoint.id)
 
     def _done(self, event_id: str) -> None:
-        left = self.pending.get(event_id, 0) - 1
+        left = self.pending.pop(event_id, 0) - 1
         if left > 0:
             self.pending[event_id] = left
-        else:
-            self.pending.pop(event_id, None)
 
 
 class EventData(msgspec.Struct, gc=False):

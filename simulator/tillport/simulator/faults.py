@@ -100,7 +100,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class FaultPlan:
     """Decide, request by request and delivery by delivery, which faults strike: the script first, then the rates."""
 
-    __slots__ = ("_after", "_before", "_delivery", "_random", "on_strike", "rates", "script")
+    __slots__ = ("_after", "_before", "_random", "delivery_rates", "on_strike", "rates", "script")
 
     def __init__(self, rates: Faults, seed: int | str) -> None:
         # Its own stream, so that a fault never shifts the ids of what comes after it.
@@ -115,7 +115,7 @@ class FaultPlan:
         self.rates = rates
         self._before = _on(rates, BEFORE)
         self._after = _on(rates, AFTER)
-        self._delivery = _on(rates, DELIVERY)
+        self.delivery_rates = _on(rates, DELIVERY)
 
     def before(self, method: str, path: str) -> Fault | None:
         """Return the fault that strikes before the work on a request, None for none."""
@@ -140,14 +140,14 @@ class FaultPlan:
 
     def delivery(self, type_: str) -> tuple[Fault, ...]:
         """Return the faults of one delivery attempt; several may strike at once."""
-        if not self.script and not self._delivery:
+        if not self.script and not self.delivery_rates:
             return ()
         found = [
             fault
             for fault in list(self.script)
             if fault.kind in DELIVERY and fault.fits_event(type_) and self._strikes(fault)
         ]
-        found += [Fault(kind=kind) for kind, rate in self._delivery if self._random.random() < rate]
+        found += [Fault(kind=kind) for kind, rate in self.delivery_rates if self._random.random() < rate]
         if self.on_strike is not None:
             for fault in found:
                 self.on_strike(fault, type_)

@@ -12,6 +12,7 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 # 4096 pairs, so that twelve random bits index them without a loop; a few pairs are a little likelier.
 _BITS = tuple(_PAIRS[(i * 3844) >> 12] for i in range(4096))
+_TENS = tuple(10**i for i in range(19))
 
 
 class Ids:
@@ -30,54 +31,39 @@ class Ids:
 
     def digits(self, length: int) -> str:
         """Return a random decimal string that does not start with zero."""
-        return str(10 ** (length - 1) + self._bits(60) % (9 * 10 ** (length - 1)))
+        least = _TENS[length - 1]
+        return str(least + self._bits(60) % (9 * least))
 
     def _five(self) -> str:
         self._count = n = self._count + 1
-        return _PAIRS[n // 238328 % 3844] + _PAIRS[n // 62 % 3844] + _ALPHABET[n % 62]
+        return f"{_PAIRS[n // 238328 % 3844]}{_PAIRS[n // 62 % 3844]}{_ALPHABET[n % 62]}"
 
     def stem(self) -> str:
         """Return the stem that all objects of one payment share."""
-        return "3" + self._five() + self.tail
+        return f"3{self._five()}{self.tail}"
 
     def on(self, prefix: str, stem: str) -> str:
         """Return an id on a payment's stem, as `ch_3…`."""
         b = self._bits(50)
         return (
-            prefix
-            + stem
-            + "0125"[b & 3]
-            + _BITS[(b >> 2) & 4095]
-            + _BITS[(b >> 14) & 4095]
-            + _BITS[(b >> 26) & 4095]
-            + _ALPHABET[(b >> 38) % 62]
+            f"{prefix}{stem}{'0125'[b & 3]}{_BITS[(b >> 2) & 4095]}{_BITS[(b >> 14) & 4095]}"
+            f"{_BITS[(b >> 26) & 4095]}{_ALPHABET[(b >> 38) % 62]}"
         )
 
     def own(self, prefix: str) -> str:
         """Return an id on a stem of its own, as `pm_1…`."""
         b = self._bits(48)
         return (
-            prefix
-            + "1"
-            + self._five()
-            + self.tail
-            + _BITS[b & 4095]
-            + _BITS[(b >> 12) & 4095]
-            + _BITS[(b >> 24) & 4095]
-            + _BITS[b >> 36]
+            f"{prefix}1{self._five()}{self.tail}{_BITS[b & 4095]}{_BITS[(b >> 12) & 4095]}"
+            f"{_BITS[(b >> 24) & 4095]}{_BITS[b >> 36]}"
         )
 
     def short(self, prefix: str) -> str:
         """Return an id of fourteen random characters, as `req_…` and `cus_…`; five of them count."""
         b = self._bits(60)
         return (
-            prefix
-            + _BITS[b & 4095]
-            + _BITS[(b >> 12) & 4095]
-            + self._five()
-            + _BITS[(b >> 24) & 4095]
-            + _BITS[(b >> 36) & 4095]
-            + _ALPHABET[(b >> 48) % 62]
+            f"{prefix}{_BITS[b & 4095]}{_BITS[(b >> 12) & 4095]}{self._five()}{_BITS[(b >> 24) & 4095]}"
+            f"{_BITS[(b >> 36) & 4095]}{_ALPHABET[(b >> 48) % 62]}"
         )
 
 

@@ -36,16 +36,14 @@ def _parse(spec: Spec, raw: Mapping[str, Any], within: str) -> dict[str, Any]:
     unknown = None
     for name, value in raw.items():
         parser = fields.get(name)
-        full = f"{within}[{name}]" if within else name
         if parser is None:
+            full = f"{within}[{name}]" if within else name
             if name in spec.unmodelled:
                 raise not_modelled(f"the parameter {full}", full)
             unknown = [*(unknown or ()), full]
-            continue
-        if value is None:
+        elif value is not None:
             # The object face's None is "not given", as the Python SDK drops it.
-            continue
-        out[name] = parser(value, full)
+            out[name] = parser(value, f"{within}[{name}]" if within else name)
     if unknown:
         raise parameter_unknown(unknown)
     for name in spec.required:

@@ -27,10 +27,9 @@ class Signer:
 
     def v1(self, body: bytes, timestamp: int) -> str:
         """Return the hex signature of a body at a time."""
-        inner = self._inner.copy()
+        inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(b"%d." % timestamp)
         inner.update(body)
-        outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.hexdigest()
 

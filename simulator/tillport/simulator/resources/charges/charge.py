@@ -188,8 +188,17 @@ def make(
     method: PaymentMethod,
     decline: c.Decline | None,
     capture: bool,
+    metadata: dict[str, str],
     three_d_secure: ThreeDSecure | None = None,
-    **copied: Any,
+    customer: str | None = None,
+    description: str | None = None,
+    payment_intent: str | None = None,
+    receipt_email: str | None = None,
+    shipping: dict[str, Any] | None = None,
+    source: Any = None,
+    statement_descriptor: str | None = None,
+    statement_descriptor_suffix: str | None = None,
+    transfer_group: str | None = None,
 ) -> Charge:
     """Build and store the charge of one attempt: succeeded (captured or only authorised), or failed."""
     card = method.card
@@ -232,7 +241,16 @@ def make(
             payment_method_details=PaymentMethodDetails(details),
             receipt_url=f"https://pay.stripe.com/receipts/payment/{charge_id}" if good else None,
             status="succeeded" if good else "failed",
-            **copied,
+            customer=customer,
+            description=description,
+            metadata=metadata,
+            payment_intent=payment_intent,
+            receipt_email=receipt_email,
+            shipping=shipping,
+            source=source,
+            statement_descriptor=statement_descriptor,
+            statement_descriptor_suffix=statement_descriptor_suffix,
+            transfer_group=transfer_group,
         )
     )
 
