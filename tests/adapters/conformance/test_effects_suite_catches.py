@@ -1,10 +1,12 @@
 """Negative controls: effect queues that are wrong in one way each, and the law that says so."""
 
+import asyncio
 from contextlib import asynccontextmanager
 
 import attrs
 import pytest
 
+from tillport.adapters.conformance import effects as effects_suite
 from tillport.adapters.conformance.effects import EffectsCapabilities, effects_laws
 from tillport.adapters.conformance.effects_histories import check_effects_histories
 from tillport.adapters.memory.effects import MemoryEffectQueue
@@ -95,6 +97,15 @@ class RunsWhatIsSkipped(MemoryEffectQueue):
         return (handler, event_id) in self._effects
 
 
+class KnowsEventsByTheirPlace(MemoryEffectQueue):
+    async def enlist(self, handler, effects, *, after, position):
+        for effect in effects:
+            known = self._effects.get((handler, effect.event_id))
+            if known is not None and known.position != effect.position:
+                del self._effects[handler, effect.event_id]
+        return await super().enlist(handler, effects, after=after, position=position)
+
+
 class ForgetsWhatIsDue(MemoryEffectQueue):
     async def forget(self, *, up_to):
         gone = [key for key, one in self._effects.items() if one.position <= up_to]
@@ -120,6 +131,7 @@ WRONG = {
     BeginsAnew: "a_handler_begins_once",
     RunsWhatIsSkipped: "what_is_skipped_is_never_run",
     ForgetsWhatIsDue: "forgetting_takes_what_is_settled",
+    KnowsEventsByTheirPlace: "what_is_done_is_known_at_another_position",
     BuriesTheDone: "who_was_overtaken_postpones_nothing",
 }
 
@@ -153,3 +165,9 @@ def test_the_histories_catch(wrong) -> None:
 
     with pytest.raises(Exception):  # noqa: B017, PT011 - the model's AssertionError, or what the handler of a history raised
         check_effects_histories(new, examples=200, shrink=False)
+
+
+def test_every_law_belongs_to_some_capability() -> None:
+    helpers = {"claim", "enlist", "states"}
+    named = {name for name, one in vars(effects_suite).items() if asyncio.iscoroutinefunction(one)} - helpers
+    assert set(LAWS) == named

@@ -17,19 +17,42 @@ A law ends quietly or raises `AssertionError`. A log may show an event a moment 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol, TypeAlias, cast
+from typing import Final
 
 import attrs
 
+from tillport.adapters.conformance.event_log_bench import (
+    PATIENCE_SECONDS,
+    EventLogBench,
+    Law,
+    everything,
+    recorded,
+    values,
+    visible,
+)
+from tillport.adapters.conformance.event_log_keeping import (
+    a_forgotten_event_is_never_recorded_again,
+    a_reader_behind_the_horizon_is_told,
+    a_replaced_body_is_what_readers_get,
+    forget,
+    positions_are_never_given_twice,
+    retention_keeps_what_consumers_need_and_what_is_young,
+    retention_stops_at_the_first_young_event,
+)
 from tillport.adapters.conformance.samples import NOON, event
-from tillport.ports.event_log import Event, EventLog, EventRefused, LogUnavailable, RecordedEvent
-from tillport.ports.housekeeping import Housekeeping
-from tillport.ports.selector import AllOf, Compare, Selector, matches
+from tillport.ports.event_log import EventLog, EventRefused, LogUnavailable, RecordedEvent
+from tillport.ports.selector import AllOf, Compare, matches
 
-PATIENCE_SECONDS: Final = 20.0
-"""How long a recorded event may take to become visible before a law gives up."""
+__all__ = [
+    "PATIENCE_SECONDS",
+    "EventLogBench",
+    "EventLogCapabilities",
+    "Law",
+    "event_log_laws",
+    "everything",
+    "forget",
+    "visible",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -42,52 +65,6 @@ class EventLogCapabilities:
     """The bench's `outage` works."""
     several: bool = True
     """`open` may be entered a second time while the first is open, as a second process would."""
-
-
-class EventLogBench(Protocol):
-    """One store under test, empty at first."""
-
-    def open(self) -> AbstractAsyncContextManager[EventLog]:
-        """Open a log on the store. What was recorded there stays when it is closed."""
-        ...
-
-    def outage(self) -> AbstractAsyncContextManager[None]:
-        """Make the store unreachable for as long as this lasts."""
-        ...
-
-
-Law: TypeAlias = Callable[[EventLogBench], Awaitable[None]]
-
-
-async def visible(log: EventLog, events: Iterable[Event]) -> None:
-    """Wait until each of the events can be read."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        for one in events:
-            while await log.find(one.id) is None:  # noqa: ASYNC110 - the port has nothing to wait on
-                await asyncio.sleep(0.01)
-
-
-async def everything(log: EventLog, where: Selector | None = None, *, limit: int = 3) -> list[RecordedEvent]:
-    """Read the log from its start to its end, page by page."""
-    found: list[RecordedEvent] = []
-    after, head = 0, await log.head()
-    while after < head:
-        page = await log.read(after=after, where=where, limit=limit)
-        assert len(page.events) <= limit
-        assert page.position > after, "a page below the head moves on"
-        found += page.events
-        after = page.position
-    return found
-
-
-async def _recorded(log: EventLog, events: Sequence[Event]) -> list[bool]:
-    new = list(await log.record(events))
-    await visible(log, events)
-    return new
-
-
-def _values(found: Iterable[RecordedEvent]) -> list[Event]:
-    return [one.event for one in found]
 
 
 async def an_empty_log_has_nothing(bench: EventLogBench) -> None:
@@ -103,9 +80,9 @@ async def what_was_recorded_is_read_in_its_order(bench: EventLogBench) -> None:
     async with bench.open() as log:
         batches = [[event(3), event(1)], [event(2)], [event(n) for n in range(4, 9)]]
         for batch in batches:
-            assert await _recorded(log, batch) == [True] * len(batch)
+            assert await recorded(log, batch) == [True] * len(batch)
         found = await everything(log)
-        assert _values(found) == [one for batch in batches for one in batch]
+        assert values(found) == [one for batch in batches for one in batch]
         positions = [one.position for one in found]
         assert positions == sorted(set(positions))
         assert positions[0] >= 1
@@ -127,8 +104,8 @@ async def every_field_comes_back_as_it_went_in(bench: EventLogBench) -> None:
     )
     bare = event(2, aliases=("ch_2",), body=b"", payment_key="not an alias", account="")
     async with bench.open() as log:
-        await _recorded(log, [awkward, bare])
-        assert _values(await everything(log)) == [awkward, bare]
+        await recorded(log, [awkward, bare])
+        assert values(await everything(log)) == [awkward, bare]
         found = await log.find("evt_1")
         assert found is not None
         assert found.event == awkward
@@ -137,17 +114,17 @@ async def every_field_comes_back_as_it_went_in(bench: EventLogBench) -> None:
 async def a_large_body_comes_back(bench: EventLogBench) -> None:
     large = event(1, body=b'{"x": "' + b"0123456789" * 100_000 + b'"}')
     async with bench.open() as log:
-        await _recorded(log, [large])
-        assert _values(await everything(log)) == [large]
+        await recorded(log, [large])
+        assert values(await everything(log)) == [large]
 
 
 async def a_repeated_id_is_not_new_and_the_first_body_stays(bench: EventLogBench) -> None:
     first, second = event(1), event(1, body=b'{"another": true}', type="charge.failed")
     async with bench.open() as log:
-        assert await _recorded(log, [first]) == [True]
-        assert await _recorded(log, [second, event(2)]) == [False, True]
-        assert await _recorded(log, [event(3), event(3, body=b"{}"), second]) == [True, False, False]
-        assert _values(await everything(log)) == [first, event(2), event(3)]
+        assert await recorded(log, [first]) == [True]
+        assert await recorded(log, [second, event(2)]) == [False, True]
+        assert await recorded(log, [event(3), event(3, body=b"{}"), second]) == [True, False, False]
+        assert values(await everything(log)) == [first, event(2), event(3)]
 
 
 async def of_concurrent_recordings_of_one_id_one_is_new(bench: EventLogBench) -> None:
@@ -164,15 +141,15 @@ async def a_log_opened_again_has_everything(bench: EventLogBench) -> None:
         await log.record([event(1), event(2)])
     async with bench.open() as log:
         await visible(log, [event(1), event(2)])
-        assert await _recorded(log, [event(2), event(3)]) == [False, True]
-        assert _values(await everything(log)) == [event(1), event(2), event(3)]
+        assert await recorded(log, [event(2), event(3)]) == [False, True]
+        assert values(await everything(log)) == [event(1), event(2), event(3)]
 
 
 async def two_logs_on_one_store_are_one_log(bench: EventLogBench) -> None:
     async with bench.open() as here, bench.open() as there:
-        await _recorded(here, [event(1)])
+        await recorded(here, [event(1)])
         await visible(there, [event(1)])
-        assert await _recorded(there, [event(1), event(2)]) == [False, True]
+        assert await recorded(there, [event(1), event(2)]) == [False, True]
         await visible(here, [event(2)])
         assert await everything(here) == await everything(there)
 
@@ -209,7 +186,7 @@ async def no_reader_is_overtaken(bench: EventLogBench) -> None:
 
 async def a_page_without_hits_moves_to_the_head(bench: EventLogBench) -> None:
     async with bench.open() as log:
-        await _recorded(log, [event(number) for number in range(1, 6)])
+        await recorded(log, [event(number) for number in range(1, 6)])
         page = await log.read(after=0, where=Compare("type", "=", "no.such"), limit=2)
         assert page.events == ()
         assert page.position == await log.head()
@@ -245,10 +222,10 @@ async def a_selector_finds_what_it_describes(bench: EventLogBench) -> None:
     ]
     both = [AllOf((one, AllOf((other,)))) for one in fields[:3] for other in [*fields[8:], *times[::5]]]
     async with bench.open() as log:
-        await _recorded(log, events)
+        await recorded(log, events)
         for where in [None, AllOf(()), *fields, *times, *both]:
             expected = [one for one in events if matches(where, one.fields(), one.aliases)]
-            assert _values(await everything(log, where)) == expected, where
+            assert values(await everything(log, where)) == expected, where
 
 
 async def an_event_that_no_store_can_hold_is_refused_with_its_whole_call(bench: EventLogBench) -> None:
@@ -270,12 +247,12 @@ async def an_event_that_no_store_can_hold_is_refused_with_its_whole_call(bench: 
             else:
                 raise AssertionError(f"{one} was not refused")
         assert await log.find("evt_1") is None
-        assert await _recorded(log, [event(1), event(2)]) == [True, True]
+        assert await recorded(log, [event(1), event(2)]) == [True, True]
 
 
 async def an_outage_is_told_and_records_nothing(bench: EventLogBench) -> None:
     async with bench.open() as log:
-        await _recorded(log, [event(1)])
+        await recorded(log, [event(1)])
         async with bench.outage():
             for call in (log.record([event(2)]), log.record([event(1)])):
                 try:
@@ -292,100 +269,7 @@ async def an_outage_is_told_and_records_nothing(bench: EventLogBench) -> None:
                     await asyncio.sleep(0.05)
         assert new == [True], "nothing of a failed call was kept"
         await visible(log, [event(2)])
-        assert _values(await everything(log)) == [event(1), event(2)]
-
-
-def _keeper(log: EventLog) -> Housekeeping:
-    assert hasattr(log, "forget"), "a log with the capability `housekeeping` has its methods"
-    assert hasattr(log, "replace_body")
-    return cast("Housekeeping", log)
-
-
-async def a_forgotten_event_is_never_recorded_again(bench: EventLogBench) -> None:
-    old = [event(1, aliases=("ch_1", "pi_1", "re_1")), event(2)]
-    kept = [event(3), event(4)]
-    async with bench.open() as log:
-        await _recorded(log, [*old, *kept])
-        horizon = kept[0].received_at
-        assert await forget(log, 2, received_before=horizon)
-        assert await log.find("evt_1") is None
-        assert list(await log.record([*old, event(5)])) == [False, False, True]
-        await visible(log, [event(5)])
-        assert _values(await everything(log)) == [*kept, event(5)]
-        assert await everything(log, Compare("id", "=", "re_1")) == []
-
-
-async def forget(log: EventLog, count: int, *, received_before: float, up_to: int | None = None) -> bool:
-    """Forget until `count` events are gone: a store may take them away in several steps."""
-    keeper = _keeper(log)
-    gone = 0
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            last = await log.head() if up_to is None else up_to
-            gone += await keeper.forget(received_before=received_before, up_to=last, now=NOON)
-            if gone >= count:
-                return gone == count
-            await asyncio.sleep(0.01)
-
-
-async def retention_keeps_what_consumers_need_and_what_is_young(bench: EventLogBench) -> None:
-    async with bench.open() as log:
-        await _recorded(log, [event(number) for number in range(1, 7)])
-        before = await everything(log)
-        assert await forget(log, 2, received_before=NOON + 1000, up_to=before[1].position)
-        assert await everything(log) == before[2:]
-        assert await forget(log, 1, received_before=before[3].event.received_at)
-        assert await everything(log) == before[3:]
-        await forget(log, 0, received_before=NOON)
-        assert await everything(log) == before[3:]
-
-
-async def retention_stops_at_the_first_young_event(bench: EventLogBench) -> None:
-    async with bench.open() as log:
-        events = [event(1), event(2, received_at=NOON + 500), event(3)]
-        await _recorded(log, events)
-        assert await forget(log, 1, received_before=NOON + 100)
-        assert _values(await everything(log)) == events[1:]
-
-
-async def a_reader_behind_the_horizon_is_told(bench: EventLogBench) -> None:
-    async with bench.open() as log:
-        await _recorded(log, [event(number) for number in range(1, 5)])
-        positions = [one.position for one in await everything(log)]
-        assert not (await log.read(after=0)).reset
-        assert await forget(log, 2, received_before=event(3).received_at)
-        assert (await log.read(after=0)).reset
-        assert (await log.read(after=positions[0])).reset
-        assert (await log.read(after=positions[0], where=Compare("id", "=", "ch_4"))).reset
-        assert not (await log.read(after=positions[1])).reset
-        assert not (await log.read(after=positions[3])).reset
-
-
-async def positions_are_never_given_twice(bench: EventLogBench) -> None:
-    async with bench.open() as log:
-        await _recorded(log, [event(1), event(2)])
-        head = await log.head()
-        assert await forget(log, 2, received_before=NOON + 1000)
-        assert await log.head() == head
-        await _recorded(log, [event(3)])
-        (one,) = await everything(log)
-        assert one.position > head
-
-
-async def a_replaced_body_is_what_readers_get(bench: EventLogBench) -> None:
-    async with bench.open() as log:
-        await _recorded(log, [event(1), event(2)])
-        before = await everything(log)
-        assert await _keeper(log).replace_body("evt_1", b'{"reduced": true}', now=NOON)
-        assert not await _keeper(log).replace_body("evt_9", b"{}", now=NOON)
-        changed = RecordedEvent(before[0].position, attrs.evolve(event(1), body=b'{"reduced": true}'))
-        assert await everything(log) == [changed, before[1]]
-        assert list(await log.record([event(1)])) == [False]
-        try:
-            await _keeper(log).replace_body("evt_2", b"\xff", now=NOON)
-        except EventRefused:
-            return
-        raise AssertionError("a body that is no text was taken")
+        assert values(await everything(log)) == [event(1), event(2)]
 
 
 _ALWAYS: Final[tuple[Law, ...]] = (
@@ -400,7 +284,11 @@ _ALWAYS: Final[tuple[Law, ...]] = (
     a_selector_finds_what_it_describes,
     an_event_that_no_store_can_hold_is_refused_with_its_whole_call,
 )
+
+
 _SEVERAL: Final[tuple[Law, ...]] = (two_logs_on_one_store_are_one_log, no_reader_is_overtaken)
+
+
 _HOUSEKEEPING: Final[tuple[Law, ...]] = (
     a_forgotten_event_is_never_recorded_again,
     retention_keeps_what_consumers_need_and_what_is_young,
