@@ -23,9 +23,9 @@ GRACE_SECONDS = 25
 """How long a charge that is under way is waited for. Streams and idle connections end at once."""
 DATABASE_SECONDS = 5.0
 """How long a database that does not answer is waited for at the start."""
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0001
 """How long a thread with a database row in its hands waits for a busy event loop to let go of the interpreter. Python's
-own 5 ms are as long as ten commits."""
+own 5 ms are as long as ten commits, and a commit waits for the interpreter several times."""
 
 
 def run_service(*, host: str | None, port: int | None, config: Path | None, fd: int | None = None) -> int:
