@@ -130,3 +130,10 @@ def test_only_what_stripe_should_list_is_missed_there(change, told) -> None:
     logged = event(1, **{"created": int(NOON - DAY), **change})
     span = window(since=NOON - 7 * DAY, now=NOON)
     assert bool(list(unlisted([logged], {"evt_listed"}, span))) is told
+
+
+@pytest.mark.parametrize("transaction_id", ["ch_card", "py_debit", "cus_1"])
+def test_what_is_missed_names_its_charge_however_it_was_paid(transaction_id) -> None:
+    logged = event(1, created=int(NOON - DAY), transaction_id=transaction_id)
+    (missed,) = unlisted([logged], set(), window(since=NOON - 7 * DAY, now=NOON))
+    assert missed.charge_id == (None if transaction_id == "cus_1" else transaction_id)

@@ -10,6 +10,9 @@ from tillport.domain.verify import WebhookRefused, open_listed
 from tillport.domain.window import Window
 from tillport.ports.event_log import Event
 
+_CHARGE = ("ch_", "py_")
+"""How ids of charges begin; those that were not paid by card have the second form."""
+
 
 def listed_events(
     bodies: Iterable[bytes], *, livemode: bool, received_at: float
@@ -51,5 +54,5 @@ def unlisted(logged: Iterable[Event], listed_ids: set[str], window: Window) -> I
             kind=DifferenceKind.NOT_AT_STRIPE,
             message=f"The log holds an event of type {event.type!r} that Stripe does not list.",
             event_id=event.id,
-            charge_id=event.transaction_id if event.transaction_id.startswith("ch_") else None,
+            charge_id=event.transaction_id if event.transaction_id.startswith(_CHARGE) else None,
         )
