@@ -195,3 +195,7 @@ class Account:
             found = kind.find(endpoint_id)
             if found is not None:
                 kind.put(msgspec.structs.replace(found, status="disabled"))
+
+    def log_url(self, request_id: str) -> str:
+        """Return where Stripe's dashboard would show a request of this moment."""
+        return f"https://dashboard.stripe.com/{self.id}/test/logs/{request_id}?t={int(self.now())}"

@@ -207,27 +207,20 @@ class Collection(Generic[T]):
         if before:
             low = max(low, self._cursor(before, "ending_before") + 1)
         wanted = {k: v for k, v in (where or {}).items() if v is not None}
-        positions: Sequence[int]
-        merged: Iterable[int] | None = None
+        forwards = bool(before)
+        walk: Iterable[int]
         if ids is not None:
-            known = sorted(at for at in (self._positions.get(i) for i in ids) if at is not None)
-            positions = known[bisect_left(known, low) : bisect_left(known, high)]
+            known = sorted(at for i in ids if (at := self._positions.get(i)) is not None)
+            walk = _within(known, low, high, forwards)
         elif among is not None:
             name, values = among
             parts = [self._indexes[name].get(value, array("q")) for value in dict.fromkeys(values)]
-            slices = [part[bisect_left(part, low) : bisect_left(part, high)] for part in parts]
-            positions = ()
-            merged = merge(*slices) if before else merge(*map(reversed, slices), reverse=True)
+            walk = merge(*(_within(part, low, high, forwards) for part in parts), reverse=not forwards)
         elif wanted:
             indexes = [self._indexes[name].get(value, array("q")) for name, value in wanted.items()]
-            shortest = min(indexes, key=len)
-            positions = shortest[bisect_left(shortest, low) : bisect_left(shortest, high)]
+            walk = _within(min(indexes, key=len), low, high, forwards)
         else:
-            positions = range(low, high)
-        if merged is not None:
-            walk = iter(merged)
-        else:
-            walk = iter(positions) if before else reversed(positions)
+            walk = range(low, high) if forwards else range(high - 1, low - 1, -1)
         found: list[T] = []
         for position in walk:
             row: Any = self._rows[position]
@@ -241,7 +234,7 @@ class Collection(Generic[T]):
                 break
         more = len(found) > limit
         del found[limit:]
-        if before:
+        if forwards:
             found.reverse()
         return Page(found, more)
 
@@ -251,3 +244,9 @@ class Collection(Generic[T]):
             error: ApiError = missing_object(self.kind, object_id[:255], name)
             raise error
         return position
+
+
+def _within(positions: Sequence[int], low: int, high: int, forwards: bool) -> Iterator[int]:
+    """Walk the sorted positions from `low` to below `high`, one way or the other, without a copy of them."""
+    places = range(bisect_left(positions, low), bisect_left(positions, high))
+    return map(positions.__getitem__, places if forwards else reversed(places))

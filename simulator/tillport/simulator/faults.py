@@ -119,10 +119,14 @@ class FaultPlan:
 
     def before(self, method: str, path: str) -> Fault | None:
         """Return the fault that strikes before the work on a request, None for none."""
+        if not self.script and not self._before:
+            return None
         return self._told(self._request(BEFORE, self._before, method, path), method, path)
 
     def after(self, method: str, path: str) -> Fault | None:
         """Return the fault that strikes after the work on a request, None for none."""
+        if not self.script and not self._after:
+            return None
         return self._told(self._request(AFTER, self._after, method, path), method, path)
 
     def _request(
