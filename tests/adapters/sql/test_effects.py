@@ -26,8 +26,12 @@ TABLES = """
 WRITE, SPOIL = "INSERT INTO lines VALUES (:line)", "INSERT INTO children VALUES (1)"
 
 
+# How long a stack waits for a lock. Only where the file is locked on purpose is that a waste of time.
+patience = {"seconds": 5.0}
+
+
 def connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=0.5)
+    connection = sqlite3.connect(path, timeout=patience["seconds"])
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
 
@@ -39,7 +43,7 @@ def dbapi(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def engine(path: Path, **options: Any) -> Iterator[Any]:
-    made = create_engine(f"sqlite:///{path}", connect_args={"timeout": 0.5})
+    made = create_engine(f"sqlite:///{path}", connect_args={"timeout": patience["seconds"]})
     try:
         event.listen(made, "connect", lambda raw, _: raw.execute("PRAGMA foreign_keys = ON"))
         yield EngineEffectQueue(made, threads=2, **options)
@@ -63,7 +67,7 @@ def django(path: Path) -> Iterator[Any]:
         settings.configure()
         import_module("django").setup()
     alias = f"effects_{next(_aliases)}"
-    options = {"timeout": 0.5, "transaction_mode": "IMMEDIATE"}
+    options = {"timeout": patience["seconds"], "transaction_mode": "IMMEDIATE"}
     wanted = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path), "OPTIONS": options}
     connections.settings[alias] = connections.configure_settings({"default": {}, alias: wanted})[alias]
     yield DjangoEffectQueue(alias, threads=2)
@@ -120,8 +124,10 @@ class Bench:
 
 
 @pytest.fixture
-def new_bench(tmp_path):
+def new_bench(tmp_path, request, monkeypatch):
     numbers = count(1)
+    if "outage" in request.node.name:
+        monkeypatch.setitem(patience, "seconds", 0.5)
 
     def maker(stack):
         @asynccontextmanager

@@ -16,6 +16,7 @@ from tillport.adapters.sql.sqlite import SqliteEventLog
 from tillport.adapters.sql.sqlite_store import SQLITE
 from tillport.ports.selector import AllOf, Compare, matches
 
+
 def with_own(store):
     """As the service opens it: what this process recorded is not read again."""
     return SqliteEventLog(store, own=OwnEvents())

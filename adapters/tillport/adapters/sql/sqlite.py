@@ -88,7 +88,9 @@ class SqliteEventLog:
                 raise EventRefused(f"SQLite refuses an event: {error}.") from error
         is_new = first_of_each(events, set(new))
         if self._own is not None:
-            self._own.note((new[event.id], event) for event, first in zip(events, is_new, strict=True) if first)
+            self._own.note(
+                (new[event.id], event) for event, first in zip(events, is_new, strict=True) if first
+            )
         return is_new
 
     async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:

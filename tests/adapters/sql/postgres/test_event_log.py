@@ -9,6 +9,7 @@ from tillport.adapters.sql.own_events import OwnEvents
 from tillport.adapters.sql.postgres import PostgresEventLog
 from tillport.ports.selector import AllOf, Compare, matches
 
+
 def with_own(store):
     """As the service opens it: what this process recorded is not read again."""
     return PostgresEventLog(store, own=OwnEvents())
