@@ -7,6 +7,7 @@ a connection closed in the middle of one.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 from tillport.simulator.control import PREFIX, control
@@ -116,10 +117,15 @@ async def _request(scope: Scope, receive: Receive) -> Request | None:
     return Request(scope["method"], path, headers, body)
 
 
+@lru_cache(maxsize=64)  # the names that answers carry are few
+def _wire_name(name: str) -> bytes:
+    return name.lower().encode()
+
+
 async def _answer(
     send: Send, response: Response, body: bytes, *, length: int | None = None, more: bool = False
 ) -> None:
-    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers.items()]
+    headers = [(_wire_name(name), value.encode("latin-1")) for name, value in response.headers.items()]
     headers.append((b"content-length", b"%d" % (len(response.body) if length is None else length)))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": more})

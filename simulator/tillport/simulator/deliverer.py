@@ -7,6 +7,7 @@ asyncio is needed; the target is the tester's own endpoint. Redirects are not fo
 import asyncio
 import ssl
 from collections.abc import Callable, Coroutine
+from functools import lru_cache
 from threading import get_ident
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -17,6 +18,32 @@ from tillport.simulator.stripecli import SCHEME, Listeners
 
 _Done = Callable[[int | None], None]
 _MAX_ANSWER = 1_000_000
+
+
+@lru_cache(maxsize=64)  # an endpoint says the same again and again
+def _head_of(head: bytes) -> tuple[int, bool, int | None] | None:
+    """Return an answer's status, whether its connection may be used again, and its length; None for what is no answer."""
+    line, *fields = head.split(b"\r\n")
+    parts = line.split(b" ", 2)
+    if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
+        return None
+    status, reusable = int(parts[1]), parts[0] == b"HTTP/1.1"
+    if 100 <= status < 200:
+        return status, reusable, None
+    length: int | None = None
+    for field in fields:
+        name, _, value = field.partition(b":")
+        name, value = name.strip().lower(), value.strip().lower()
+        if name == b"content-length":
+            if not value.isdigit():
+                return None
+            length = int(value)
+        elif name == b"connection":
+            reusable = value != b"close"
+        elif name == b"transfer-encoding":
+            # The status is all that counts: a chunked answer ends with its connection.
+            length, reusable = 0, False
+    return status, reusable, 0 if status in (204, 304) else length
 
 
 class _Connection(asyncio.Protocol):
@@ -63,31 +90,13 @@ class _Connection(asyncio.Protocol):
             self._finish(self._status, keep=self._reusable)
 
     def _read_head(self, head: bytes, size: int) -> bool:
-        line, *fields = head.split(b"\r\n")
-        parts = line.split(b" ", 2)
-        if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
+        read = _head_of(head)
+        if read is None:
             return False
-        self._status = int(parts[1])
+        self._status, self._reusable, length = read
         if 100 <= self._status < 200:
             del self._buffer[:size]
-            return True
-        self._reusable = parts[0] == b"HTTP/1.1"
-        length: int | None = None
-        for field in fields:
-            name, _, value = field.partition(b":")
-            name, value = name.strip().lower(), value.strip().lower()
-            if name == b"content-length":
-                if not value.isdigit():
-                    return False
-                length = int(value)
-            elif name == b"connection":
-                self._reusable = value != b"close"
-            elif name == b"transfer-encoding":
-                # The status is all that counts: a chunked answer ends with its connection.
-                length, self._reusable = 0, False
-        if self._status in (204, 304):
-            length = 0
-        if length is None:
+        elif length is None:
             self._until_close = True
         else:
             self._need = size + length
@@ -125,7 +134,7 @@ class _Target:
         self.port = parts.port or (443 if self.tls else 80)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         host = f"[{self.host}]" if ":" in self.host else self.host
-        self.head = f"POST {path} HTTP/1.1\r\nHost: {host}:{self.port}\r\n".encode()
+        self.head = f"POST {path} HTTP/1.1\r\nHost: {host}:{self.port}\r\n"
         self.idle: list[_Connection] = []
 
 
@@ -179,6 +188,7 @@ class Deliverer:
         for timer in (self._timer, self._sweep):
             if timer is not None:
                 timer.cancel()
+        self._timer = None
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -224,19 +234,28 @@ class Deliverer:
         if free > 0:
             for attempt in self._simulator.due_deliveries(limit=free):
                 self._send(attempt)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due = self._simulator.next_due()
+        due, now = self._simulator.next_due(), self._simulator.clock.now()
         if due is not None and len(self._active) < self._concurrency:
-            wait = max(0.0, due - self._simulator.clock.now())
-            if wait == 0.0:
+            if due <= now:
                 self.wake()
             else:
                 # An hour at most: the clock may be moved, or stand still.
-                self._timer = self._loop.call_later(min(wait, 3600.0), self.wake)
-        if not self._active and (due is None or due > self._simulator.clock.now()):
+                self._wake_in(min(due - now, 3600.0))
+        if not self._active and (due is None or due > now):
             self._release()
+
+    def _wake_in(self, seconds: float) -> None:
+        """Look again after a while; a timer that rings before is as good, since whoever wakes too early looks and waits."""
+        at = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.wake()
 
     def _release(self) -> None:
         self._waiters = _resolved(self._waiters)
@@ -287,8 +306,8 @@ class Deliverer:
 
         self._active[attempt.account, attempt.id] = connection
         lines = "".join([f"{name}: {value}\r\n" for name, value in attempt.headers.items()])
-        head = f"{lines}Content-Length: {len(attempt.body)}\r\n\r\n".encode()
-        connection.send(target.head + head + attempt.body, done, self._loop.time())
+        head = f"{target.head}{lines}Content-Length: {len(attempt.body)}\r\n\r\n".encode()
+        connection.send(head + attempt.body, done, self._loop.time())
 
     def _settle(self, attempt: Attempt, status: int | None) -> None:
         self._active.pop((attempt.account, attempt.id), None)
