@@ -134,6 +134,11 @@ async def work_once(
             due_at = None
         await queue.postpone(one.effect, error=error, due_at=due_at)
         (dead if due_at is None else failed).append(attrs.evolve(one.effect, error=error, tries=tries))
+    # Whoever claims at the same moment may hold their rows for as long as that takes: nobody ran them, and they need
+    # not wait until the claim ends. What another has done meanwhile, or is doing, stays as it is.
+    missed = [one.effect for one in performed if not one.done and one.failure is None]
+    if missed:
+        await queue.give_back(missed, now=clock.now())
     done = sum(one.done for one in performed)
     return Worked(claimed=len(claimed), done=done, failed=tuple(failed), dead=tuple(dead))
 

@@ -105,7 +105,10 @@ class EffectQueue(Protocol[Transaction]):
         ...
 
     async def give_back(self, effects: Sequence[Effect], *, now: float) -> None:
-        """End claims of one handler before anything was run: due at once, `claims` one less. DUE effects only."""
+        """End claims of one handler that were not run: due at once, `claims` one less. DUE effects only.
+
+        Nobody waits here: an effect that somebody else is running may keep its claim.
+        """
         ...
 
     async def perform(

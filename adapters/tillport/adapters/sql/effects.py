@@ -80,6 +80,9 @@ class AsyncEffectQueue(Generic[Tx]):
     _lend: Callable[[AsyncConnection], AbstractAsyncContextManager[Tx]] = attrs.field(
         default=cast("Any", as_async_connection), kw_only=True
     )
+    # Two that claim at the same moment look at the same rows, and the second holds what the first has got until its
+    # own commit, so that the first can't begin with it. Between processes that happens, and costs another round.
+    _claiming: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self._engine.dialect.name != "postgresql":
@@ -114,7 +117,8 @@ class AsyncEffectQueue(Generic[Tx]):
     async def claim(self, handler: str, *, now: float, until: float, limit: int) -> Sequence[Effect]:
         """See `EffectQueue.claim`."""
         values = {"handler": handler, "now": float(now), "until": float(until), "limit": limit}
-        return by_position(await self._rows("claim", values))
+        async with self._claiming:
+            return by_position(await self._rows("claim", values))
 
     async def give_back(self, effects: Sequence[Effect], *, now: float) -> None:
         """See `EffectQueue.give_back`."""

@@ -87,6 +87,10 @@ _ENLIST: Final = (
 )
 
 _PG_IDS: Final = "ANY (ARRAY(SELECT jsonb_array_elements_text(CAST(:event_ids AS jsonb))))"
+_PG_MINE: Final = f"""
+    SELECT handler, event_id FROM tillport_effects
+    WHERE handler = :handler AND event_id = {_PG_IDS} AND {_IS_DUE} FOR UPDATE SKIP LOCKED
+"""
 _LITE_IDS: Final = "(SELECT value FROM json_each(:event_ids))"
 
 POSTGRESQL_EFFECTS: Final = EffectStatements(
@@ -106,13 +110,12 @@ POSTGRESQL_EFFECTS: Final = EffectStatements(
         WHERE e.handler = due.handler AND e.event_id = due.event_id RETURNING {_E_COLUMNS}
     """,
     give_back=f"""
-        UPDATE tillport_effects SET due_at = :now, claims = greatest(claims - 1, 0)
-        WHERE handler = :handler AND event_id = {_PG_IDS} AND {_IS_DUE}
+        WITH mine AS MATERIALIZED ({_PG_MINE})
+        UPDATE tillport_effects AS e SET due_at = :now, claims = greatest(e.claims - 1, 0) FROM mine
+        WHERE e.handler = mine.handler AND e.event_id = mine.event_id
     """,
     mark=f"""
-        WITH mine AS MATERIALIZED (
-            SELECT handler, event_id FROM tillport_effects
-            WHERE handler = :handler AND event_id = {_PG_IDS} AND {_IS_DUE} FOR UPDATE SKIP LOCKED)
+        WITH mine AS MATERIALIZED ({_PG_MINE})
         UPDATE tillport_effects AS e SET state = 'done' FROM mine
         WHERE e.handler = mine.handler AND e.event_id = mine.event_id RETURNING e.event_id
     """,

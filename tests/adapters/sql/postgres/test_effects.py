@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tillport.adapters.conformance.effects import (
+    HANDLER,
     EffectsCapabilities,
     claim,
     effect,
@@ -25,10 +26,15 @@ from tillport.adapters.conformance.effects import (
     writer,
 )
 from tillport.adapters.conformance.effects_histories import check_effects_histories
+from tillport.adapters.conformance.samples import NOON, event
+from tillport.adapters.memory.clock import ManualClock
+from tillport.adapters.memory.event_log import MemoryEventLog
 from tillport.adapters.sql.effects import AsyncEffectQueue, HandlerCommitted, as_async_session
 from tillport.adapters.sql.effects_django import DjangoEffectQueue
 from tillport.adapters.sql.effects_stacks import DbapiEffectQueue, EngineEffectQueue, as_session
 from tillport.adapters.sql.testing import PostgresServer
+from tillport.domain.effects import Worked, work_once
+from tillport.domain.handlers import Handler
 from tillport.ports.effects import EffectState
 
 LAWS = effects_laws(EffectsCapabilities(outages=True, refused_commits=True))
@@ -281,6 +287,43 @@ async def test_a_slow_worker_is_passed_over_and_not_waited_for(new_effects_bench
         leave.set()
         assert [one.done for one in await slow] == [True]
         assert sorted(await bench.lines()) == [line(1), line(2)]
+
+
+@attrs.define
+class InterruptedLog(MemoryEventLog):
+    """A log that is read between a claim and its performing, when somebody else may do something."""
+
+    interrupt: Callable[[], object] = attrs.field(kw_only=True)
+
+    async def read(self, *, after, limit, where=None):
+        self.interrupt()
+        return await super().read(after=after, limit=limit, where=where)
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+async def test_what_another_claim_locked_for_a_moment_is_due_again_at_once(
+    in_time, new_effects_bench
+) -> None:
+    """Who claims at the same moment locks what we have got, too, until its own commit. Nobody runs it meanwhile."""
+    async with new_effects_bench(on_async_engine)() as bench, bench.open() as queue:
+        with psycopg.connect(bench.url) as other:
+
+            def lock():
+                other.execute("SELECT FROM tillport_effects WHERE position = 2 FOR UPDATE")
+
+            async def write(connection, event):
+                if in_time:
+                    other.rollback()
+                await bench.write(connection, event.id)
+
+            log, clock = InterruptedLog(interrupt=lock), ManualClock(NOON)
+            await log.record([event(1), event(2)])
+            await enlist(queue, effect(1), effect(2))
+            worked = await work_once(Handler(name=HANDLER, function=write), log, queue, clock)
+            assert worked == Worked(claimed=2, done=1)
+            (left,) = await queue.list(states=[EffectState.DUE])
+            assert (left.position, left.claims) == (2, 0 if in_time else 1)
+            assert (left.due_at <= clock.now()) is in_time, "one that is locked still keeps its claim"
 
 
 async def test_a_blocking_handler_leaves_the_event_loop_alone(new_effects_bench) -> None:
