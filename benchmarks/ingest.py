@@ -1,7 +1,8 @@
 """How many webhooks a second are acknowledged, which means durable, beside two handlers that do nothing.
 
     python benchmarks/ingest.py --database sqlite|postgres [--rounds 5] [--seconds 4] [--connections 32]
-        [--duplicates 20] [--rows 1000000] [--ids spread] [--silent]
+        [--duplicates 20] [--rows 1000000] [--ids spread] [--silent] [--rate 2000]
+        [--consumer] [--effects [--workers 2] [--one-file]]
     python benchmarks/ingest.py --database sqlite --overload 6000
 
 What is measured is `tillport serve` itself in a process of its own: uvicorn, uvloop, httptools, the relay at work
@@ -18,6 +19,14 @@ out included. After the last round the table is counted: as many rows as differe
 
 With `--connections` other than 32 a further side holds the till against itself at 32; with `--rows` one holds the
 full table against an empty one. `--overload` opens more connections than the queue takes, and looks at the memory.
+
+`--rate` offers that many a second and no more: what is behind then must not grow.
+
+`--consumer` adds a till whose courier is a real NATS (JetStream, file storage), and a durable consumer in another
+process. `--effects` adds one with effects at work in a process beside it: one handler that inserts a row for each event
+into the database of the log (on SQLite: into a file of its own, as an application has; `--one-file`: into that of the
+log). Of both is told how many were done a second while the load lasted, how many were left when it ended and for
+how long, what it cost, and whether in the end each acknowledged event had been done exactly once.
 """
 
 import argparse
@@ -28,14 +37,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ingesting._beside import Beside, Consumer, Effects
 from ingesting._machine import cpu_seconds, fsync_ms, memory_megabytes
 from ingesting._till import Databases, Served, Till, loads
+
+from tillport.adapters.nats.testing import NatsServer
 
 WEBHOOK = "/webhooks/stripe"
 FIRST_GUESS_A_SECOND = 3_000
@@ -54,31 +65,43 @@ class Side:
         *,
         connections: int,
         duplicates: int = 0,
+        rate: int = 0,
         till: Till | None = None,
+        beside: Beside | None = None,
+        nats_pid: int | None = None,
     ) -> None:
-        self.name, self.server, self.path, self.till = name, server, path, till
-        self.connections, self.duplicates = connections, duplicates
+        self.name, self.server, self.path, self.till, self.beside = name, server, path, till, beside
+        self.processes = {
+            "cpu_us": server.process.pid,
+            "database_us": till.database_pid if till else None,
+            "beside_us": beside.process.pid if beside else None,
+            "nats_us": nats_pid,
+        }
+        self.connections, self.duplicates, self.rate = connections, duplicates, rate
         self.guess = float(FIRST_GUESS_A_SECOND)
         self.turns: list[dict[str, Any]] = []
 
     def turn(self, load: "subprocess.Popen[str]", seconds: float) -> dict[str, Any]:
         """Put it under load once, wait until everything has been told, and return what was measured."""
-        database = self.till.database_pid if self.till else None
-        before = cpu_seconds(self.server.process.pid), cpu_seconds(database) if database else 0.0
+        before = self._cpu_seconds()
         result = self._send(load, seconds)
-        ended = time.perf_counter()
+        ended = result["ended"]
         if self.till is not None:
             self.till.expected += result["unique"]
             result["told"] = self.till.settled()
             heard_at = self.till.listener.last_at if self.till.listener else ended
             result["lag_ms"] = max(0.0, heard_at - ended) * 1e3
-        after = cpu_seconds(self.server.process.pid), cpu_seconds(database) if database else 0.0
+            if self.beside is not None:
+                result |= self.beside.turn(ended, self.till.fresh)
         done = max(1, result["acknowledged"])
         result["rate"] = result["acknowledged"] / result["seconds"]
-        result["cpu_us"] = (after[0] - before[0]) / done * 1e6
-        result["database_us"] = (after[1] - before[1]) / done * 1e6
+        for name, used in self._cpu_seconds().items():
+            result[name] = (used - before[name]) / done * 1e6
         self.guess = result["rate"]
         return result
+
+    def _cpu_seconds(self) -> dict[str, float]:
+        return {name: cpu_seconds(pid) if pid else 0.0 for name, pid in self.processes.items()}
 
     def _send(self, load: "subprocess.Popen[str]", seconds: float) -> dict[str, Any]:
         assert load.stdin is not None
@@ -89,7 +112,11 @@ class Side:
             "connections": self.connections,
             "duplicates": self.duplicates,
             "seconds": seconds,
-            "requests": max(2 * self.connections, int(self.guess * HEADROOM * seconds)),
+            "rate": self.rate,
+            "requests": max(
+                2 * self.connections,
+                int(self.rate * seconds) if self.rate else int(self.guess * HEADROOM * seconds),
+            ),
         }
         load.stdin.write(json.dumps(order) + "\n")
         load.stdin.flush()
@@ -109,26 +136,38 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         def noop(name: str) -> Side:
             server = Served([sys.executable, "-m", "ingesting._noops", name])
             closing.callback(server.stop)
-            return Side(name, server, "/noop", connections=options.connections)
+            return Side(name, server, "/noop", connections=options.connections, rate=options.rate)
 
-        def till(rows: int) -> Till:
+        def till(rows: int, messaging_url: str = "memory:") -> Till:
             opened = Till(
                 databases.create(rows),
                 rows_before=rows,
                 database_pid=databases.pid,
                 listens=not options.silent,
+                messaging_url=messaging_url,
             )
             closing.callback(opened.close)
             return opened
 
-        def side(name: str, opened: Till, connections: int) -> Side:
+        def side(
+            name: str,
+            opened: Till,
+            connections: int,
+            beside: Beside | None = None,
+            nats_pid: int | None = None,
+        ) -> Side:
+            if beside is not None:
+                closing.callback(beside.close)
             return Side(
                 name,
                 opened.server,
                 WEBHOOK,
                 connections=connections,
                 duplicates=options.duplicates,
+                rate=options.rate,
                 till=opened,
+                beside=beside,
+                nats_pid=nats_pid,
             )
 
         tills = [till(options.rows)]
@@ -138,6 +177,18 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if options.rows:
             tills.append(till(0))
             sides.append(side("till, empty", tills[1], options.connections))
+        if options.consumer:
+            nats = closing.enter_context(NatsServer(folder / "nats"))
+            tills.append(till(options.rows, nats.url))
+            consumer = Consumer(nats.url, folder / "consumed")
+            sides.append(side("till, NATS", tills[-1], options.connections, consumer, nats.pid))
+        if options.effects:
+            tills.append(till(options.rows))
+            url = tills[-1].url
+            if options.database == "sqlite" and not options.one_file:
+                url = f"sqlite:///{folder / 'application.sqlite3'}"
+            effects = Effects(tills[-1].url, url, workers=options.workers)
+            sides.append(side("till, effects", tills[-1], options.connections, effects))
         for one in sides:  # a turn to warm up, and to learn how many requests a turn takes
             one.turn(load, min(1.0, options.seconds))
         fsyncs, averages = [], []
@@ -147,10 +198,13 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 one.turns.append(one.turn(load, options.seconds))
             averages.append(os.getloadavg()[0])
         counts = [{"rows": one.rows(), "expected": one.expected} for one in tills]
+        exact = {one.name: one.beside.exact(one.till) for one in sides if one.beside and one.till}
         memory = memory_megabytes(tills[0].server.process.pid)
     return {
         "sides": {one.name: one.turns for one in sides},
         "counts": counts,
+        "beside": {one.name: one.beside.what for one in sides if one.beside},
+        "exact": exact,
         "fsync_ms": statistics.median(fsyncs),
         "load_average": statistics.median(averages),
         "memory_megabytes": memory,
@@ -189,8 +243,10 @@ def tell(options: argparse.Namespace, found: dict[str, Any]) -> bool:
             f"{median(turns, lambda turn: turn['cpu_us']):9.0f} {median(turns, lambda turn: turn['database_us']):11.0f} "
             f"{median(turns, lambda turn: turn.get('lag_ms', 0.0)):7.0f} {failed:7}"
         )
-    for name in sides.keys() - {"post", "mounted", "till"}:
+    for name in sides.keys() - {"post", "mounted", "till"} - found["beside"].keys():
         print(f"till / {name}: {ratio(sides, 'till', name):.2f}")
+    for name, what in found["beside"].items():
+        tell_beside(name, what, sides, exact=found["exact"][name])
     print(
         f"memory of the service: {found['memory_megabytes'][0]:.0f} MB, at most {found['memory_megabytes'][1]:.0f}"
     )
@@ -202,7 +258,22 @@ def tell(options: argparse.Namespace, found: dict[str, Any]) -> bool:
     )
     if any(turn["ran_dry"] for turns in sides.values() for turn in turns):
         print("some turns ended before their time, because every request that was built had been sent")
-    return exact and told
+    return exact and told and all(found["exact"].values())
+
+
+def tell_beside(name: str, what: str, sides: dict[str, list[dict[str, Any]]], *, exact: bool) -> None:
+    """Print what was done beside the service, of how much that was acknowledged meanwhile."""
+    turns = sides[name]
+    rate = median(turns, lambda turn: turn["while_loaded"] / turn["seconds"])
+    share = median(turns, lambda turn: turn["while_loaded"] / max(1, turn["unique"]))
+    nats = median(turns, lambda turn: turn["nats_us"])
+    print(
+        f"{name}: {ratio(sides, name, 'till'):.2f} of the till's rate; {rate:.0f} {what} a second while the load lasted, "
+        f"{share:.2f} of what was acknowledged; when it ended {median(turns, lambda turn: turn['behind']):.0f} were left "
+        f"(at most {max(turn['behind'] for turn in turns)}), for {median(turns, lambda turn: turn['beside_lag_ms']):.0f} ms; "
+        f"{median(turns, lambda turn: turn['beside_us']):.0f} us each{f', NATS {nats:.0f} us' if nats else ''}; "
+        f"{'each once' if exact else 'NOT EACH ONCE'}"
+    )
 
 
 def overload(options: argparse.Namespace, folder: Path) -> bool:
@@ -248,6 +319,21 @@ def main() -> int:
     )
     parser.add_argument("--silent", action="store_true", help="without the live subscriber")
     parser.add_argument("--overload", type=int, default=0, metavar="CONNECTIONS")
+    parser.add_argument(
+        "--rate", type=int, default=0, help="requests a second at most; 0: as fast as they are answered"
+    )
+    parser.add_argument(
+        "--consumer", action="store_true", help="through NATS to a consumer in another process"
+    )
+    parser.add_argument(
+        "--effects", action="store_true", help="effects at work in a process beside the service"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="of the handler of the effects")
+    parser.add_argument(
+        "--one-file",
+        action="store_true",
+        help="on SQLite: effects in the file of the log, not in one beside it",
+    )
     parser.add_argument("--json", type=Path, help="append what was found to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tillport-ingest-") as folder:

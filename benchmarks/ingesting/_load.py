@@ -1,5 +1,7 @@
 """The load: a process of its own that keeps a number of connections busy, one request in flight on each.
 
+An order may say how many requests a second it should be, for as long as the answers keep up.
+
 It takes orders as lines of JSON on its input and answers each with a line. Everything is built and connected before
 the clock starts. One epoll loop, no garbage collection while the clock runs: on two cores the load must cost little.
 """
@@ -11,6 +13,7 @@ import select
 import socket
 import sys
 import time
+from collections import deque
 from typing import Any
 
 from ingesting._events import Maker
@@ -49,7 +52,7 @@ class Load:
             clients.append(client)
         gc.disable()
         try:
-            seconds = self._drive(clients)
+            began, ended = self._drive(clients)
         finally:
             gc.enable()
         for client in clients:
@@ -57,7 +60,8 @@ class Load:
         self.latencies.sort()
         good = self.answered.get(200, [])
         return {
-            "seconds": seconds,
+            "seconds": ended - began,
+            "ended": ended,
             "acknowledged": len(good),
             "unique": len(set(good)),
             "answers": {status: len(numbers) for status, numbers in self.answered.items()},
@@ -66,30 +70,39 @@ class Load:
             "p99_ms": self._quantile(0.99),
             "max_ms": self._quantile(1.0),
             "body_bytes": self.bodies_bytes,
-            "ran_dry": len(good) >= len(self._plan),
+            "ran_dry": not self.order["rate"] and len(good) >= len(self._plan),
         }
 
     def _quantile(self, part: float) -> float:
         found = self.latencies
         return 1e3 * found[min(len(found) - 1, int(len(found) * part))] if found else float("nan")
 
-    def _drive(self, clients: list[socket.socket]) -> float:
+    def _drive(self, clients: list[socket.socket]) -> tuple[float, float]:
         poller, clock = select.epoll(), time.perf_counter
-        remaining = iter(self._plan)
+        remaining, idle, rate, offered = iter(self._plan), deque[int](), self.order["rate"], 0
         by_number = {client.fileno(): client for client in clients}
         sent: dict[int, tuple[int, float]] = {}
         parts: dict[int, bytes] = {}
         answered, latencies = self.answered, self.latencies
         last = began = clock()
         deadline = began + self.order["seconds"]
-        for number, client in by_number.items():
+        for number in by_number:
             poller.register(number, select.EPOLLIN)
-            event, request = next(remaining)
-            sent[number] = event, clock()
-            client.sendall(request)
-        while sent:
-            ready = poller.poll(1.0, 512)
-            if not ready and clock() - last > _LOST_SECONDS:
+            idle.append(number)
+        while sent or idle:
+            now = clock()
+            while idle and (not rate or began + offered / rate <= now):
+                following = next(remaining, None) if now < deadline else None
+                if following is None:
+                    idle.clear()
+                    break
+                offered += 1
+                number = idle.popleft()
+                sent[number] = following[0], now
+                by_number[number].sendall(following[1])
+            pause = began + offered / rate - now if idle and rate else 1.0
+            ready = poller.poll(max(0.0, min(pause, 1.0)), 512)
+            if not ready and sent and clock() - last > _LOST_SECONDS:
                 self.broken += len(sent)
                 break
             for number, _ in ready:
@@ -100,7 +113,8 @@ class Load:
                 if not data:
                     self.broken += 1
                     poller.unregister(number)
-                    del sent[number]
+                    if sent.pop(number, None) is None:
+                        idle.remove(number)
                     continue
                 if not _whole(data):
                     parts[number] = data
@@ -109,15 +123,15 @@ class Load:
                 event, since = sent[number]
                 latencies.append(last - since)
                 answered.setdefault(int(data[9:12]), []).append(event)
-                following = next(remaining, None) if last < deadline else None
-                if following is None:
-                    poller.unregister(number)
-                    del sent[number]
-                    continue
-                sent[number] = following[0], last
-                client.sendall(following[1])
+                del sent[number]
+                following = next(remaining, None) if not rate and last < deadline else None
+                if following is not None:
+                    sent[number] = following[0], last
+                    client.sendall(following[1])
+                elif rate:
+                    idle.append(number)
         poller.close()
-        return last - began
+        return began, last
 
 
 def _whole(data: bytes) -> bool:

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import asyncpg  # type: ignore[import-untyped] # it ships no types
 from ingesting._events import SECRET
@@ -99,7 +100,15 @@ class Listener:
 class Till:
     """The service, its database with that many older rows, and its live subscriber."""
 
-    def __init__(self, url: str, *, rows_before: int, database_pid: int | None, listens: bool) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        rows_before: int,
+        database_pid: int | None,
+        listens: bool,
+        messaging_url: str = "memory:",
+    ) -> None:
         self.url, self.rows_before, self.database_pid = url, rows_before, database_pid
         self.expected = rows_before
         plain = {name: value for name, value in os.environ.items() if not name.startswith("TILLPORT_")}
@@ -113,6 +122,7 @@ class Till:
                 "TILLPORT_CURRENCY": "usd",
                 "TILLPORT_SERVER_KEYS": SERVER_KEY,
                 "TILLPORT_DATABASE_URL": url,
+                "TILLPORT_MESSAGING_URL": messaging_url,
                 "TILLPORT_PORT": "0",
             },
         )
@@ -128,7 +138,7 @@ class Till:
         if self.listener is not None and not self.listener.wait_for(self.fresh, seconds=seconds):
             return False
         deadline = time.monotonic() + seconds
-        while self.ask(_RELAYED) < self.expected:
+        while self.number(_RELAYED) < self.expected:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
@@ -136,17 +146,20 @@ class Till:
 
     def rows(self) -> int:
         """Return how many rows the table has."""
-        return self.ask(_COUNT)
+        return self.number(_COUNT)
 
-    def ask(self, statement: str) -> int:
+    def event_ids(self) -> set[str]:
+        """Return the ids of the events that were recorded since the start."""
+        rows = ask(
+            self.url,
+            f'SELECT event_id FROM "StripeEvents" ORDER BY seq LIMIT {2**40} OFFSET {self.rows_before}',
+        )
+        return {str(row[0]) for row in rows}
+
+    def number(self, statement: str) -> int:
         """Return the one number that a statement selects, 0 if it selects none."""
-        if self.url.startswith("sqlite:"):
-            with contextlib.closing(
-                sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=10)
-            ) as connection:
-                row = connection.execute(statement).fetchone()
-            return int(row[0]) if row else 0
-        return int(asyncio.run(_ask_postgres(self.url, statement)) or 0)
+        rows = ask(self.url, statement)
+        return int(rows[0][0] or 0) if rows else 0
 
     def close(self) -> None:
         """End the subscriber, then the service."""
@@ -155,11 +168,19 @@ class Till:
         self.server.stop()
 
 
-async def _ask_postgres(url: str, statement: str) -> int | None:
+def ask(url: str, statement: str) -> Sequence[Sequence[Any]]:
+    """Return what a statement selects in the database of a URL."""
+    if url.startswith("sqlite:"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10)) as connection:
+            return connection.execute(statement).fetchall()
+    return asyncio.run(_ask_postgres(url, statement))
+
+
+async def _ask_postgres(url: str, statement: str) -> Sequence[Sequence[Any]]:
     connection = await asyncpg.connect(url)
     try:
-        found: int | None = await connection.fetchval(statement)
-        return found
+        rows: Sequence[Sequence[Any]] = await connection.fetch(statement)
+        return rows
     finally:
         await connection.close()
 
