@@ -1,22 +1,20 @@
 """How many effects a second: recorded events to committed effects, on a PostgreSQL of its own, handlers that insert a row.
 
-    python benchmarks/effects.py [--events 10000] [--rounds 3] [--workers 2]
+    python benchmarks/effects.py [--events 10000] [--rounds 3] [--workers 2]      (with ingest at work: ingest.py --effects)
 
 The log and the effects share one database. First the events are recorded; then, with nothing else going on, enlisted
 and performed by the loops that a service runs. Beside it, in the same run: the same inserts through the same engine,
 each in a transaction of its own, without Tillport; and in batches of 100 in savepoints, which is what a round comes to.
+CPU is told for each effect, ours and the database's, from the first look at the log to the last commit.
 """
 
 import argparse
 import asyncio
 import logging
-import os
 import statistics
 import time
-from collections.abc import Coroutine
-from pathlib import Path
-from typing import Any
 
+from ingesting._machine import cpu_seconds
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -36,6 +34,27 @@ async def write_receipt(connection: AsyncConnection, event: Event) -> None:
     await connection.execute(INSERT, {"event_id": event.id, "charge": event.transaction_id})
 
 
+Measured = tuple[float, float, float]
+"""A rate a second; microseconds of CPU for each, ours and the database's."""
+
+
+class Meter:
+    """What so many things take from now on."""
+
+    def __init__(self, server: PostgresServer, count: int) -> None:
+        assert server.pid is not None
+        self._database, self._count = server.pid, count
+        self._began = self._now()
+
+    def read(self) -> Measured:
+        """Return what they took."""
+        seconds, ours, theirs = (now - then for now, then in zip(self._now(), self._began, strict=True))
+        return self._count / seconds, 1e6 * ours / self._count, 1e6 * theirs / self._count
+
+    def _now(self) -> Measured:
+        return time.perf_counter(), time.process_time(), cpu_seconds(self._database)
+
+
 def engine_for(url: str) -> AsyncEngine:
     return create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), pool_size=8)
 
@@ -49,8 +68,8 @@ async def prepare(server: PostgresServer) -> str:
     return url
 
 
-async def effects(server: PostgresServer, count: int, workers: int) -> float:
-    """Return effects a second, from the first look at the log to the last commit."""
+async def effects(server: PostgresServer, count: int, workers: int) -> Measured:
+    """Measure effects from the first look at the log to the last commit."""
     url, clock = await prepare(server), system_clock()
     engine = engine_for(url)
     queue = AsyncEffectQueue(engine)
@@ -63,23 +82,23 @@ async def effects(server: PostgresServer, count: int, workers: int) -> float:
             )
         while await stores.log.head() < count:  # noqa: ASYNC110 - a benchmark looks, no service does
             await asyncio.sleep(0.01)
-        began = time.perf_counter()
+        meter = Meter(server, count)
         async with run_effects(handlers, queue, stores=stores, workers=workers) as at_work:
             while sum(worker.done for worker in at_work.workers) < count:  # noqa: ASYNC110 - likewise
                 await asyncio.sleep(0.01)
-            seconds = time.perf_counter() - began
+            measured = meter.read()
     await engine.dispose()
     found = int(server.psql("SELECT count(DISTINCT event_id) FROM receipts", database=url.rpartition("/")[2]))
     assert found == count, f"{found} receipts for {count} events"
-    return count / seconds
+    return measured
 
 
-async def in_savepoints(server: PostgresServer, count: int, workers: int) -> float:
+async def in_savepoints(server: PostgresServer, count: int, workers: int) -> Measured:
     return await bare(server, count, workers, batch=100)
 
 
-async def bare(server: PostgresServer, count: int, workers: int, *, batch: int = 1) -> float:
-    """Return inserts a second without Tillport: `batch` in a transaction, each in a savepoint if there are several."""
+async def bare(server: PostgresServer, count: int, workers: int, *, batch: int = 1) -> Measured:
+    """Measure inserts without Tillport: `batch` in a transaction, each in a savepoint if there are several."""
     engine = engine_for(await prepare(server))
 
     async def work(part: range) -> None:
@@ -94,37 +113,11 @@ async def bare(server: PostgresServer, count: int, workers: int, *, batch: int =
                         await connection.execute(INSERT, values)
 
     async with engine.connect():
-        began = time.perf_counter()
+        meter = Meter(server, count)
         await asyncio.gather(*(work(range(turn, count, workers)) for turn in range(workers)))
-        seconds = time.perf_counter() - began
+        measured = meter.read()
     await engine.dispose()
-    return count / seconds
-
-
-def database_seconds(server: PostgresServer) -> float:
-    """Return the CPU seconds that the server and its backends, ended ones included, have used."""
-    total = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended just now; its parent counts it
-        if server.pid == int(stat.parent.name):
-            total += sum(map(int, fields[11:15]))
-        elif server.pid == int(fields[1]):
-            total += sum(map(int, fields[11:13]))
-    return total / os.sysconf("SC_CLK_TCK")
-
-
-async def measured(server: PostgresServer, run: Coroutine[Any, Any, float], count: int) -> tuple[float, ...]:
-    """Return the rate, and microseconds of CPU for each: ours and the database's, preparation included."""
-    ours, theirs = time.process_time(), database_seconds(server)
-    rate = await run
-    return (
-        rate,
-        1e6 * (time.process_time() - ours) / count,
-        1e6 * (database_seconds(server) - theirs) / count,
-    )
+    return measured
 
 
 async def main() -> None:
@@ -136,7 +129,7 @@ async def main() -> None:
     arguments.add_argument("--workers", type=int, default=2)
     given = arguments.parse_args()
     logging.basicConfig(level=logging.WARNING)
-    results: dict[str, list[tuple[float, ...]]] = {}
+    results: dict[str, list[Measured]] = {}
     with PostgresServer() as server:
         server.start()
         for _ in range(given.rounds):
@@ -145,8 +138,7 @@ async def main() -> None:
                 ("bare, 100 in savepoints", in_savepoints, given.events // 2),
                 ("Tillport's effects", effects, given.events),
             ):
-                one = await measured(server, run(server, count, given.workers), count)
-                results.setdefault(name, []).append(one)
+                results.setdefault(name, []).append(await run(server, count, given.workers))
     medians = {
         name: [statistics.median(each) for each in zip(*many, strict=True)] for name, many in results.items()
     }
