@@ -137,6 +137,7 @@ class Account:
         self._jobs: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
         self._moment: float | None = None
+        self._second = 0
 
     # Time ----------------------------------------------------------------------------------------------------
 
@@ -144,6 +145,13 @@ class Account:
         """Return the time: the clock's, or a late job's own moment while it runs."""
         moment = self._moment
         return self.clock.now() if moment is None else moment
+
+    def second(self) -> int:
+        """Return the time in whole seconds, as objects show it; one int serves all that happens within a second."""
+        second = int(self.now())
+        if second != self._second:
+            self._second = second
+        return self._second
 
     def schedule(self, delay_seconds: float, work: Callable[..., None], *args: Any) -> None:
         """Let `work(*args)` happen after a delay."""
@@ -182,10 +190,9 @@ class Account:
         # An event of the user's own making may be about an object without an id.
         stem = stem_of(str(object_.get("id", "")) if isinstance(object_, dict) else object_.id)
         event_id = self.ids.on("evt_", stem) if stem[:1] == "3" else self.ids.own("evt_")
-        now = self.now()
-        event = Event(event_id, type_, int(now), object_, origin, previous)
+        event = Event(event_id, type_, self.second(), object_, origin, previous)
         self.events.add(event)
-        self.deliveries.queue(event, now)
+        self.deliveries.queue(event)
         return event
 
     def endpoint_disabled(self, endpoint_id: str) -> None:

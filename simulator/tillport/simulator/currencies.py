@@ -13,7 +13,7 @@ SUPPORTED = (
     "sbd scr sek sgd shp sle sos srd std szl thb tjs tnd top try ttd twd tzs uah ugx uyu uzs vnd vuv wst xaf xcd "
     "xcg xof xpf yer zar zmw"
 ).split()
-_SUPPORTED = frozenset(SUPPORTED)
+_SUPPORTED = {code: code for code in SUPPORTED}
 ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
 WHOLE_UNITS = frozenset({"isk", "ugx"})  # sent as two-decimal, the last two digits must be 00
 THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
@@ -32,12 +32,14 @@ DEFAULT_MAXIMUM = 99_999_999
 def currency(value: Any, name: str) -> str:
     """Read a currency, in any case; return it in lower case."""
     read = string(value, name).lower()
-    if read not in _SUPPORTED:
+    known = _SUPPORTED.get(read)
+    if known is None:
         raise invalid(
             f"Invalid currency: {read[:20]}. Stripe currently supports these currencies: {', '.join(SUPPORTED)}",
             name,
         )
-    return read
+    # Our own text, of which there is one, instead of the caller's.
+    return known
 
 
 def amount(value: Any, name: str) -> int:

@@ -159,9 +159,9 @@ class Deliveries:
 
     # The queue -----------------------------------------------------------------------------------------------
 
-    def queue(self, event: "Event", now: float) -> None:
+    def queue(self, event: "Event") -> None:
         """Let an event that happens now be delivered to every endpoint that listens for it."""
-        count = 0
+        count, now = 0, self._account.now()
         for endpoint in self._endpoints.values():
             if endpoint.enabled and (endpoint.all or event.type in endpoint.types):
                 self._push(now, _Delivery(event, endpoint.id))

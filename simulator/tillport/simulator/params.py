@@ -189,7 +189,8 @@ def merged(old: Mapping[str, str], change: Any) -> dict[str, str]:
     return out
 
 
-# Shared by every object without metadata: objects are immutable, so one empty dict serves them all.
+# Shared by the objects without metadata: they are immutable, so one empty dict serves them all. Where objects are many it
+# is named when they are made, since msgspec gives each a new dict where the default is an empty one.
 EMPTY: dict[str, str] = {}
 
 

@@ -55,7 +55,7 @@ def for_charge(
 
     `kind` is "charge" for a card and "payment" for whatever else pays.
     """
-    now = int(account.now())
+    now = account.second()
     available_on = now if at_once else now + AVAILABLE_AFTER_SECONDS
     fee = min(fee_of(amount_minor), amount_minor)
     balance.tell_when_available(account, available_on)

@@ -167,7 +167,12 @@ def resolve(account: Account, method_id: str, param: str) -> PaymentMethod:
         card = c.BY_NAME.get(method_id[8:])
         if card is not None:
             return account.payment_methods.add(
-                PaymentMethod(id=account.ids.own("pm_"), card=magic_details(card), created=int(account.now()))
+                PaymentMethod(
+                    id=account.ids.own("pm_"),
+                    card=magic_details(card),
+                    created=account.second(),
+                    metadata=EMPTY,
+                )
             )
     found = find(account, method_id)
     if found is None and method_id.startswith("pm_sepaDebit_"):

@@ -202,7 +202,7 @@ def make(
 ) -> Charge:
     """Build and store the charge of one attempt: succeeded (captured or only authorised), or failed."""
     card = method.card
-    now = int(account.now())
+    now = account.second()
     charge_id = account.ids.on("ch_", stem)
     good = decline is None
     held = good and not capture
@@ -235,6 +235,9 @@ def make(
             currency=currency,
             failure_code=None if decline is None else decline.code,
             failure_message=None if decline is None else decline.message,
+            # Named, or each charge would get empty dicts of its own: that is how msgspec reads such a default.
+            fraud_details=EMPTY,
+            radar_options=EMPTY,
             outcome=outcome_of(decline, c.by_fingerprint(card.fingerprint)),
             paid=good,
             payment_method=method.id,
@@ -255,6 +258,10 @@ def make(
     )
 
 
+# One for all: what an event keeps is never changed.
+_BOOKED: dict[str, Any] = {"balance_transaction": None}
+
+
 def settle(account: Account, charge_id: str) -> None:
     """Book a captured charge a moment after it succeeded, and say so: `charge.updated` (asynchronous capture)."""
     charge: Charge = account.charges.get(charge_id)
@@ -264,7 +271,7 @@ def settle(account: Account, charge_id: str) -> None:
         account, charge, charge.amount_captured, at_once=card_of(charge).bypass_pending
     )
     new = account.charges.put(msgspec.structs.replace(charge, balance_transaction=txn.id))
-    account.emit("charge.updated", new, previous={"balance_transaction": None})
+    account.emit("charge.updated", new, previous=_BOOKED)
 
 
 def card_of(charge: Charge) -> c.Card:

@@ -70,7 +70,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentInten
         capture_method=params.get("capture_method", "automatic_async"),
         confirmation_method=params.get("confirmation_method", "automatic"),
         client_secret=intent_id + "_secret_" + account.ids.chars(25),
-        created=int(account.now()),
+        created=account.second(),
         currency=params["currency"],
         customer=customer,
         description=params.get("description") or None,
