@@ -78,7 +78,7 @@ class MemoryChannel:
     keeps: int | None = attrs.field(default=None, kw_only=True)
     first: int = attrs.field(init=False, default=0)
     """The index of the oldest message that is still held. For the consumers."""
-    _available: bool = attrs.field(default=True, kw_only=True)
+    _available: bool = attrs.field(default=True, kw_only=True, alias="available")
     _messages: list[Message] = attrs.field(init=False, factory=list)
     _known: dict[str, float] = attrs.field(init=False, factory=dict)
     _places: dict[str, _Place] = attrs.field(init=False, factory=dict)

@@ -17,7 +17,7 @@ class ManualClock:
     1700000090.0
     """
 
-    _now: float = 1_700_000_000.0
+    _now: float = attrs.field(default=1_700_000_000.0, alias="now")
     _sleepers: list[tuple[float, int, asyncio.Future[None]]] = attrs.field(
         init=False, factory=list, repr=False
     )

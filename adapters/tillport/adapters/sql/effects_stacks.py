@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, overload
 
 import attrs
 from sqlalchemy import Connection, Dialect, Engine, NestedTransaction, text
@@ -40,12 +40,22 @@ def as_session(connection: Connection) -> Iterator[Session]:
         session.commit()
 
 
+@overload
+def EngineEffectQueue(engine: Engine, *, threads: int = 4) -> SyncEffectQueue[Connection]: ...
+
+
+@overload
+def EngineEffectQueue(
+    engine: Engine, *, lend: Callable[[Connection], AbstractContextManager[Tx]], threads: int = 4
+) -> SyncEffectQueue[Tx]: ...
+
+
 def EngineEffectQueue(  # noqa: N802 - it is to its users what a class is
     engine: Engine,
     *,
-    lend: Callable[[Connection], AbstractContextManager[Tx]] = cast("Any", as_connection),  # noqa: B008 - a constant
+    lend: Callable[[Connection], AbstractContextManager[Any]] = as_connection,
     threads: int = 4,
-) -> SyncEffectQueue[Tx]:
+) -> SyncEffectQueue[Any]:
     """Return an effect queue on a SQLAlchemy engine of SQLite or PostgreSQL. The engine stays its owner's.
 
     `lend` makes what handlers get of the connection: `as_connection`, `as_session`, or your own.
