@@ -123,7 +123,7 @@ def test_changed_dependencies_install_again_and_other_settings_do_not(checkout):
     checkout.change("line-length = 110", "line-length = 100")
     checkout.run("setup")
     assert checkout.installations == 1
-    checkout.change('"attrs>=24.2"', '"attrs>=25"')
+    checkout.change('"attrs>=25.4"', '"attrs>=25.4.0"')
     checkout.run("setup")
     assert checkout.installations == 2
 
