@@ -85,7 +85,7 @@ class AsyncEffectQueue(Generic[Tx]):
 
     _engine: AsyncEngine
     _lend: Callable[[AsyncConnection], AbstractAsyncContextManager[Tx]] = attrs.field(
-        default=cast("Any", as_async_connection), kw_only=True
+        default=cast("Any", as_async_connection), kw_only=True, alias="lend"
     )
     # Two that claim at the same moment look at the same rows, and the second holds what the first has got until its
     # own commit, so that the first can't begin with it. Between processes that happens, and costs another round.
