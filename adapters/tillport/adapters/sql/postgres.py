@@ -28,6 +28,7 @@ from tillport.adapters.sql.postgres_statements import (
     PLACES,
     PLAIN_ARRAYS,
     page_statement,
+    picking_statement,
     record_arrays,
     record_statement,
     span_statement,
@@ -48,7 +49,14 @@ from tillport.adapters.sql.rows import (
     recorded_event,
 )
 from tillport.adapters.sql.schema import order
-from tillport.adapters.sql.selection import by_time_alone, find_statement, shape_of, values_of
+from tillport.adapters.sql.selection import (
+    by_time_alone,
+    find_statement,
+    has_type,
+    names_few,
+    shape_of,
+    values_of,
+)
 from tillport.adapters.sql.sqlite_events import first_of_each
 from tillport.adapters.sql.statements import Compiled, cursor_statements, ledger_statements
 from tillport.ports.cursors import LeaseLost
@@ -111,7 +119,7 @@ class PostgresEventLog:
     """
 
     _store: PostgresStore
-    _own: OwnEvents | None = attrs.field(default=None, kw_only=True)
+    _own: OwnEvents | None = attrs.field(default=None, kw_only=True, alias="own")
     sequencer: Sequencer = attrs.field(
         default=attrs.Factory(lambda self: Sequencer(self._store), takes_self=True)
     )
@@ -163,10 +171,15 @@ class PostgresEventLog:
             own = await self._own_page(self._own, after, limit)
             if own is not None:
                 return own
-        near = after + _NEAR if by_time_alone(shape_of(where)) else _END
+        shape = shape_of(where)
+        if names_few(shape):
+            return await self._page(where, after, _END, limit, picking=True)
+        near = after + _NEAR if by_time_alone(shape) or has_type(shape) else _END
         page = await self._page(where, after, near, limit)
         if page.position <= near or len(page.events) == limit:
             return page
+        if has_type(shape):
+            return await self._further(where, page, near, limit)
         # What is selected lies further on, if anywhere. What comes later than this look is left to the next page.
         span = span_statement(shape_of(where), POSTGRESQL)
         with _told_as(LogUnavailable, "The event log"):
@@ -183,6 +196,17 @@ class PostgresEventLog:
             reset=reset,
         )
 
+    async def _further(self, where: Selector | None, page: Page, near: int, limit: int) -> Page:
+        """Go on from a page that is not full, on the way that is the shorter by what was met so far.
+
+        What was met is the share of this type among the last `_NEAR` events. Nothing met: it is rare, or begins later.
+        """
+        head, met, missing = page.position, len(page.events), limit - len(page.events)
+        along = min(head - near, missing * _NEAR / met) if met else head - near
+        picking = met * head / _NEAR < along
+        rest = await self._page(where, near, _END, missing, picking=picking)
+        return attrs.evolve(rest, events=page.events + rest.events, reset=page.reset or rest.reset)
+
     async def _own_page(self, own: OwnEvents, after: int, limit: int) -> Page | None:
         """Return a page if all its events are this process's own, so that their places suffice."""
         with _told_as(LogUnavailable, "The event log"):
@@ -197,9 +221,14 @@ class PostgresEventLog:
         position = found[-1].position if len(found) == limit else max(after, head)
         return Page(events=tuple(found), position=position, reset=after < horizon)
 
-    async def _page(self, where: Selector | None, after: int, last: int, limit: int) -> Page:
-        """Read the selected events up to position `last`, and say where the log ends if they don't fill the page."""
-        statement = page_statement(shape_of(where), POSTGRESQL)
+    async def _page(
+        self, where: Selector | None, after: int, last: int, limit: int, *, picking: bool = False
+    ) -> Page:
+        """Read the selected events up to position `last`, and say where the log ends if they don't fill the page.
+
+        Along the log, or `picking` what is selected out of it.
+        """
+        statement = (picking_statement if picking else page_statement)(shape_of(where), POSTGRESQL)
         values = statement.positional(b_after=after, b_last=last, b_limit=limit, **values_of(where))
         with _told_as(LogUnavailable, "The event log"):
             rows = await self._store.fetch(statement.text, *values)

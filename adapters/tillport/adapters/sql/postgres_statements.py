@@ -123,7 +123,7 @@ def _sequence(which: str, sender: str) -> str:
 
 @lru_cache(maxsize=512)
 def page_statement(shape: Shape, dialect: Dialect) -> Compiled:
-    """Return the statement that reads a page: `b_after`, `b_last`, `b_limit`, and the selector's values.
+    """Return the statement that reads a page along the log: `b_after`, `b_last`, `b_limit`, and the selector's values.
 
     Each row begins with head and horizon; there is one row, with nothing else in it, if nothing is selected. It is
     one statement, so that head, horizon and rows are of one moment.
@@ -140,6 +140,47 @@ def page_statement(shape: Shape, dialect: Dialect) -> Compiled:
         )
         .order_by(position)
         .limit(bindparam("b_limit", type_=BigInteger))
+        .subquery("page")
+    )
+    statement = (
+        select(bounds.c.head, bounds.c.horizon, *page.c)
+        .select_from(bounds.outerjoin(page, true()))
+        .order_by(page.c.position)
+    )
+    return compiled(statement, dialect)
+
+
+@lru_cache(maxsize=512)
+def picking_statement(shape: Shape, dialect: Dialect) -> Compiled:
+    """Return the statement that reads the same page as `page_statement`, from what is selected to where it stands.
+
+    It costs as much as there is selected in the whole log, and nothing for what is not. Which of the two ways is
+    cheaper depends on the values; the server keeps one plan for all of them, and without statistics it guesses. So
+    the way is chosen by us: OFFSET 0 keeps the planner from turning a subquery inside out.
+    """
+    nothing_off: ColumnElement[int] = literal_column("0")
+    bounds = select(_head().label("head"), _horizon().label("horizon")).subquery("bounds")
+    chosen = select(events.c.seq).where(condition(shape)).offset(nothing_off).subquery("chosen")
+    placed = (
+        select(order.c.position, order.c.seq)
+        .where(
+            order.c.seq == chosen.c.seq,
+            order.c.position > bindparam("b_after", type_=BigInteger),
+            order.c.position <= bindparam("b_last", type_=BigInteger),
+        )
+        .offset(nothing_off)
+        .lateral("placed")
+    )
+    picked = (
+        select(placed.c.position, placed.c.seq)
+        .select_from(chosen.join(placed, true()))
+        .order_by(placed.c.position)
+        .limit(bindparam("b_limit", type_=BigInteger))
+        .subquery("picked")
+    )
+    page = (
+        select(*event_selection(picked.c.position))
+        .select_from(picked.join(events, picked.c.seq == events.c.seq))
         .subquery("page")
     )
     statement = (

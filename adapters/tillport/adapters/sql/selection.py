@@ -67,6 +67,24 @@ def by_time_alone(shape: Shape) -> bool:
     return bool(shape) and all(field in ("created", "received_at") for field, _ in shape)
 
 
+def names_few(shape: Shape) -> bool:
+    """Tell whether an index finds what is selected, and it is little: what belongs to one payment or one event.
+
+    >>> names_few((("id", "="), ("created", ">="))), names_few((("type", "="),))
+    (True, False)
+    """
+    return any(field in ("id", "payment_key", "event_id") and operator == "=" for field, operator in shape)
+
+
+def has_type(shape: Shape) -> bool:
+    """Tell whether there is an index of what is selected, be it little or much.
+
+    >>> has_type((("type", "="), ("created", ">=")))
+    True
+    """
+    return ("type", "=") in shape
+
+
 def values_of(selector: Selector | None) -> dict[str, Any]:
     """Return the values to bind, named as the statement of this selector's shape names them.
 

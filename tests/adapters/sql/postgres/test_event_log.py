@@ -1,8 +1,10 @@
 """The log on PostgreSQL holds every law of an event log."""
 
+import random
+
 import pytest
 
-from tillport.adapters.conformance.event_log import EventLogCapabilities, event_log_laws, everything
+from tillport.adapters.conformance.event_log import EventLogCapabilities, event_log_laws, everything, visible
 from tillport.adapters.conformance.event_log_histories import check_event_log_histories
 from tillport.adapters.conformance.samples import NOON, event
 from tillport.adapters.sql.own_events import OwnEvents
@@ -48,3 +50,28 @@ async def test_events_of_a_time_are_found_near_and_far(near: int, new_bench, mon
                 for limit in (1, 2, 20):
                     found = [one.event for one in await everything(log, where, limit=limit)]
                     assert found == expected, (low, high, limit)
+
+
+@pytest.mark.parametrize("near", [1, 3, 10])
+async def test_events_of_a_type_are_found_near_and_far(near: int, store, monkeypatch) -> None:
+    """Whichever way is taken: along the log, or by the index of types."""
+    monkeypatch.setattr("tillport.adapters.sql.postgres._NEAR", near)
+    chance = random.Random(near)
+    events = [event(n, type=chance.choice("aaaab")) for n in range(1, 40)]
+    events += [event(n, type="ca"[n % 2]) for n in range(40, 60)]
+    log = PostgresEventLog(store)
+    await log.record(events)
+    await visible(log, events)
+    for where in (
+        *(Compare("type", "=", one) for one in "abcd"),
+        AllOf((Compare("type", "=", "a"), Compare("created", ">=", events[30].created))),
+        AllOf((Compare("type", "=", "c"), Compare("id", "=", "ch_50"))),
+        Compare("id", "=", "ch_45"),
+        Compare("payment_key", "=", "pi_7"),
+    ):
+        expected = [one for one in events if matches(where, one.fields(), one.aliases)]
+        for limit in (1, 2, 5, 100):
+            assert [one.event for one in await everything(log, where, limit=limit)] == expected, (
+                where,
+                limit,
+            )
