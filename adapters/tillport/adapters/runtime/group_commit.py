@@ -70,12 +70,16 @@ class GroupCommit:
     """
 
     _log: EventLog
-    _doorbell: Doorbell | None = attrs.field(default=None, kw_only=True)
-    _batch_events_max: int = attrs.field(default=BATCH_EVENTS_MAX, kw_only=True)
-    _waiting_events_max: int = attrs.field(default=WAITING_EVENTS_MAX, kw_only=True)
-    _waiting_bytes_max: int = attrs.field(default=WAITING_BYTES_MAX, kw_only=True)
-    _retry_after_seconds: int = attrs.field(default=RETRY_AFTER_SECONDS, kw_only=True)
-    _commits_in_flight_max: int = attrs.field(default=1, kw_only=True)
+    _doorbell: Doorbell | None = attrs.field(default=None, kw_only=True, alias="doorbell")
+    _batch_events_max: int = attrs.field(default=BATCH_EVENTS_MAX, kw_only=True, alias="batch_events_max")
+    _waiting_events_max: int = attrs.field(
+        default=WAITING_EVENTS_MAX, kw_only=True, alias="waiting_events_max"
+    )
+    _waiting_bytes_max: int = attrs.field(default=WAITING_BYTES_MAX, kw_only=True, alias="waiting_bytes_max")
+    _retry_after_seconds: int = attrs.field(
+        default=RETRY_AFTER_SECONDS, kw_only=True, alias="retry_after_seconds"
+    )
+    _commits_in_flight_max: int = attrs.field(default=1, kw_only=True, alias="commits_in_flight_max")
     _queue: deque[_Request] = attrs.field(init=False, factory=deque)
     _waiting_events: int = attrs.field(init=False, default=0)
     _waiting_bytes: int = attrs.field(init=False, default=0)

@@ -43,10 +43,10 @@ class SharedTail:
 
     _log: EventLog
     _clock: Clock
-    _gather_seconds: float = attrs.field(default=GATHER_SECONDS, kw_only=True)
-    _held_events_max: int = attrs.field(default=HELD_EVENTS_MAX, kw_only=True)
-    _held_bytes_max: int = attrs.field(default=HELD_BYTES_MAX, kw_only=True)
-    _held_seconds_max: float = attrs.field(default=HELD_SECONDS_MAX, kw_only=True)
+    _gather_seconds: float = attrs.field(default=GATHER_SECONDS, kw_only=True, alias="gather_seconds")
+    _held_events_max: int = attrs.field(default=HELD_EVENTS_MAX, kw_only=True, alias="held_events_max")
+    _held_bytes_max: int = attrs.field(default=HELD_BYTES_MAX, kw_only=True, alias="held_bytes_max")
+    _held_seconds_max: float = attrs.field(default=HELD_SECONDS_MAX, kw_only=True, alias="held_seconds_max")
     _start: int = attrs.field(init=False, default=0)
     _end: int = attrs.field(init=False, default=-1)
     """Every event after `_start` and up to `_end` is in `_events`. Before the first reading nothing is."""

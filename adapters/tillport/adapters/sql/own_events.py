@@ -28,7 +28,7 @@ class OwnEvents:
     Belongs to one event loop. `now` counts seconds from anywhere.
     """
 
-    _now: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True)
+    _now: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True, alias="now")
     _noted: dict[int, tuple[float, Event]] = attrs.field(init=False, factory=dict)
     _bytes: int = attrs.field(init=False, default=0)
 

@@ -71,7 +71,7 @@ class SqliteEventLog:
     """
 
     _store: SqliteStore
-    _own: OwnEvents | None = attrs.field(default=None, kw_only=True)
+    _own: OwnEvents | None = attrs.field(default=None, kw_only=True, alias="own")
 
     async def record(self, events: Sequence[Event]) -> Sequence[bool]:
         """See `EventLog.record`."""

@@ -86,7 +86,7 @@ class SqliteStore:
     """Whether a file without tables gets them. A host whose own migrations hold the tables says no."""
     blocking: bool = attrs.field(default=False, kw_only=True)
     """Whether a caller's thread waits, and no event loop: for `tillport.domain.run` in Flask, Django or a script."""
-    _reader_count: int = attrs.field(default=2, kw_only=True)
+    _reader_count: int = attrs.field(default=2, kw_only=True, alias="reader_count")
     _writing: ThreadPoolExecutor = attrs.field(init=False)
     _reading: ThreadPoolExecutor = attrs.field(init=False)
     _copying: ThreadPoolExecutor = attrs.field(init=False)
