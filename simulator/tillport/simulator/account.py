@@ -142,13 +142,22 @@ class Account:
     # Time ----------------------------------------------------------------------------------------------------
 
     def now(self) -> float:
-        """Return the time: the clock's, or a late job's own moment while it runs."""
+        """Return the time: the clock's, or the moment of the call or of the late job that is at work."""
         moment = self._moment
         return self.clock.now() if moment is None else moment
 
+    def at_one_moment(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Return `work(self, *args)`; all of it happens at the moment at which it begins, and the clock is asked once."""
+        self._moment = self.clock.now()
+        try:
+            return work(self, *args)
+        finally:
+            self._moment = None
+
     def second(self) -> int:
         """Return the time in whole seconds, as objects show it; one int serves all that happens within a second."""
-        second = int(self.now())
+        moment = self._moment
+        second = int(self.clock.now() if moment is None else moment)
         if second != self._second:
             self._second = second
         return self._second

@@ -161,6 +161,8 @@ class Deliveries:
 
     def queue(self, event: "Event") -> None:
         """Let an event that happens now be delivered to every endpoint that listens for it."""
+        if not self._endpoints:
+            return
         count, now = 0, self._account.now()
         for endpoint in self._endpoints.values():
             if endpoint.enabled and (endpoint.all or event.type in endpoint.types):

@@ -204,7 +204,7 @@ def run(
         raise invalid("Invalid array: expand must be an array of paths.", "expand")
     parsed = route.spec.parse(params)
     call = Call(Origin(request_id, idempotency_key), publishable)
-    result = route.handler(account, call, parsed, *ids)
+    result = account.at_one_moment(route.handler, call, parsed, *ids)
     if paths:
         result = expand(account, result, paths)
     if publishable and isinstance(result, PaymentIntent):
