@@ -39,7 +39,7 @@ def decline(code: str, decline_code: str | None = None, *, blocked: bool = False
 AUTHENTICATION_REQUIRED = decline("authentication_required", "authentication_required")
 
 
-class Card(msgspec.Struct, frozen=True):
+class Card(msgspec.Struct, frozen=True, cache_hash=True):
     """How one test number behaves."""
 
     number: str
