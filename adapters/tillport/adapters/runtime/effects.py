@@ -6,8 +6,8 @@ does not depend on the lease. It tells the workers of its own process by a bell.
 A worker takes several effects into one transaction, as long as that is quick: handlers that take their time are given
 fewer at once, down to one, so that nobody's transaction is open for long and a slow payment holds up few others.
 
-What is new is looked at at once after a quiet time, and fifty times a second at most after that: a round of one effect
-costs most of what a round of fifty does, so under load the pause is what leaves the machine to others.
+What is new is looked at at once after a quiet time, and twenty times a second at most after that: a round of one effect
+costs most of what a round of twenty does, so under load the pause is what leaves the machine to others.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ logger = logging.getLogger("tillport.effects")
 
 Tx = TypeVar("Tx")
 
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.05
 """How long a loop that is not behind waits after a round, so that the next one is about more than one event."""
 
 CURSOR = "effects:"
