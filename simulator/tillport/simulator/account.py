@@ -62,6 +62,13 @@ class Event(msgspec.Struct, gc=False):
     previous: dict[str, Any] | None = None
 
 
+class Job(msgspec.Struct, frozen=True, gc=False):
+    """Work for later: what to call, with the account and these ids. It must not hold the account itself: no cycle."""
+
+    work: Callable[..., None]
+    args: tuple[str | int, ...]
+
+
 class Account:
     """Hold the state of one account."""
 
@@ -134,7 +141,7 @@ class Account:
         )
         # Only intents with more than one charge need a list; the latest is on the intent itself.
         self.earlier_charges: dict[str, tuple[str, ...]] = {}
-        self._jobs: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._jobs: list[tuple[float, int, Job]] = []
         self._sequence = 0
         self._moment: float | None = None
         self._second = 0
@@ -162,19 +169,19 @@ class Account:
             self._second = second
         return self._second
 
-    def schedule(self, delay_seconds: float, work: Callable[..., None], *args: Any) -> None:
-        """Let `work(*args)` happen after a delay."""
+    def schedule(self, delay_seconds: float, work: Callable[..., None], *args: str | int) -> None:
+        """Let `work(self, *args)` happen after a delay."""
         self._sequence += 1
-        heappush(self._jobs, (self.now() + delay_seconds, self._sequence, work, args))
+        heappush(self._jobs, (self.now() + delay_seconds, self._sequence, Job(work, args)))
 
     def run_until(self, now: float) -> None:
         """Do all work due by `now`, in order, each piece at its own moment."""
         jobs = self._jobs
         while jobs and jobs[0][0] <= now:
-            due, _, work, args = heappop(jobs)
+            due, _, job = heappop(jobs)
             self._moment = due
             try:
-                work(*args)
+                job.work(self, *job.args)
             finally:
                 self._moment = None
 
@@ -183,8 +190,8 @@ class Account:
         delivery = self.deliveries.next_due()
         if not self._jobs:
             return delivery
-        job = self._jobs[0][0]
-        return job if delivery is None else min(job, delivery)
+        work = self._jobs[0][0]
+        return work if delivery is None else min(work, delivery)
 
     # Events --------------------------------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ def _means(account: "Account", keep: int) -> set[str]:
 def _records(account: "Account", gone: set[str], keep: int) -> None:
     """Forget what is remembered beside the objects: waiting work, keys, lists of ids."""
     jobs = account._jobs  # noqa: SLF001 - forgetting is a part of the account in a file of its own
-    jobs[:] = [job for job in jobs if not any(isinstance(arg, str) and arg in gone for arg in job[3])]
+    jobs[:] = [job for job in jobs if gone.isdisjoint(job[2].args)]
     heapify(jobs)
     for known in (account.earlier_charges, account.authenticated, account.confirmation_methods):
         for object_id in gone & known.keys():

@@ -19,7 +19,7 @@ def tell_when_available(account: Account, at: int) -> None:
     told = account.sums.telling
     if not told or at < min(told):
         told.add(at)
-        account.schedule(max(0.0, at - account.now()), _tell, account, at)
+        account.schedule(max(0.0, at - account.now()), _tell, at)
 
 
 def _tell(account: Account, at: int) -> None:

@@ -120,11 +120,11 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Refund:
     account.emit("refund.created", refund, call.origin)
     _move(account, charge, amount, call.origin)
     if pending:
-        account.schedule(BANK_SECONDS, _settle, account, refund.id)
+        account.schedule(BANK_SECONDS, _settle, refund.id)
     elif fate == "fails":
-        account.schedule(BANK_SECONDS, _fail, account, refund.id)
+        account.schedule(BANK_SECONDS, _fail, refund.id)
     elif by_card:
-        account.schedule(REFERENCE_SECONDS, _reference, account, refund.id)
+        account.schedule(REFERENCE_SECONDS, _reference, refund.id)
     return refund
 
 

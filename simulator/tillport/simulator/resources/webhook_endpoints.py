@@ -140,7 +140,7 @@ def roll_secret(account: Account, endpoint_id: str, *, keep_seconds: float = 0.0
     secret = "whsec_" + account.ids.chars(32)
     account.deliveries.roll(endpoint_id, secret, account.now() + keep_seconds)
     if keep_seconds:
-        account.schedule(keep_seconds, _forget, account, endpoint_id)
+        account.schedule(keep_seconds, _forget, endpoint_id)
     return msgspec.structs.replace(found, secret=secret)
 
 

@@ -98,7 +98,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Charge:
         charge = account.charges.put(msgspec.structs.replace(charge, balance_transaction=txn.id))
         disputes.foresee(account, charge, card_of(charge))
     else:
-        account.schedule(AUTHORISED_SECONDS, _expire, account, charge.id)
+        account.schedule(AUTHORISED_SECONDS, _expire, charge.id)
     account.emit("charge.succeeded", charge, call.origin)
     return charge
 

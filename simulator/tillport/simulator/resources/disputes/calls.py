@@ -94,7 +94,7 @@ def update(account: Account, call: Call, params: dict[str, Any], dispute_id: str
         account.emit("charge.dispute.updated", new, call.origin, previous)
     text = new.evidence["uncategorized_text"]
     if "status" in changes and text in ("winning_evidence", "losing_evidence", "escalate_inquiry_evidence"):
-        account.schedule(DECIDED_SECONDS, decide, account, new.id, text)
+        account.schedule(DECIDED_SECONDS, decide, new.id, text)
     return shown(account, new)
 
 

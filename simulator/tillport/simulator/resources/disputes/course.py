@@ -31,9 +31,9 @@ def foresee(account: Account, charge: Any, card: c.Card) -> None:
     """Let a captured charge have the aftermath that its test card promises."""
     if card.dispute_count:
         for index in range(card.dispute_count):
-            account.schedule(OPENED_SECONDS + index, _open, account, charge.id, index)
+            account.schedule(OPENED_SECONDS + index, _open, charge.id, index)
     if card.fraud_warning:
-        account.schedule(OPENED_SECONDS, early_fraud_warnings.warn, account, charge.id)
+        account.schedule(OPENED_SECONDS, early_fraud_warnings.warn, charge.id)
 
 
 def _open(account: Account, charge_id: str, index: int) -> None:
@@ -80,10 +80,10 @@ def _open(account: Account, charge_id: str, index: int) -> None:
     early_fraud_warnings.no_longer_actionable(account, charge.id)
     account.emit("charge.dispute.created", dispute)
     if inquiry:
-        account.schedule(INQUIRY_DAYS * 86400, _close_inquiry, account, dispute.id)
+        account.schedule(INQUIRY_DAYS * 86400, _close_inquiry, dispute.id)
     else:
-        account.schedule(WITHDRAWN_SECONDS, _withdraw, account, dispute.id)
-    account.schedule(_due_by(now) + 1 - account.now(), _miss, account, dispute.id)
+        account.schedule(WITHDRAWN_SECONDS, _withdraw, dispute.id)
+    account.schedule(_due_by(now) + 1 - account.now(), _miss, dispute.id)
 
 
 def _due_by(now: int) -> int:
@@ -193,7 +193,7 @@ def _escalate(account: Account, dispute: Dispute) -> None:
         },
     )
     _withdraw(account, dispute.id)
-    account.schedule(due_by + 1 - account.now(), _miss, account, dispute.id)
+    account.schedule(due_by + 1 - account.now(), _miss, dispute.id)
 
 
 def resolve(account: Account, dispute_id: str, *, won: bool) -> Dispute:

@@ -72,10 +72,10 @@ def attempt(
         account.emit("payment_intent.succeeded", intent, origin)
         disputes.foresee(account, charge, card)
         if charge.balance_transaction is None:
-            account.schedule(account.settle_seconds, charges.settle, account, charge.id)
+            account.schedule(account.settle_seconds, charges.settle, charge.id)
     else:
         account.emit("payment_intent.amount_capturable_updated", intent, origin)
-        account.schedule(charges.AUTHORISED_SECONDS, expire, account, intent.id)
+        account.schedule(charges.AUTHORISED_SECONDS, expire, intent.id)
     return intent
 
 

@@ -68,9 +68,7 @@ def debit(
     account.emit("charge.pending", charge, origin)
     if method.customer is None:
         keep(account, origin, intent, method)
-    account.schedule(
-        ibans.course(method.sepa_debit.fingerprint).seconds, _answered, account, intent.id, method.id
-    )
+    account.schedule(ibans.course(method.sepa_debit.fingerprint).seconds, _answered, intent.id, method.id)
     return intent
 
 
