@@ -7,9 +7,9 @@ Everything the wire can do, the object can do with the same judgement, minus byt
 somebody performs them: a server's background task, `deliver(sink)` in a test, or `due_deliveries` by hand.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import RLock
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -17,15 +17,13 @@ from tillport.simulator import retention, together
 from tillport.simulator.account import Account
 from tillport.simulator.accounts import PREFIX, PrivateAccounts, Snapshot
 from tillport.simulator.clock import Clock, RealClock, fork_clock
-from tillport.simulator.deliveries import LIVE_RETRIES, Attempt, EventView
+from tillport.simulator.deliveries import LIVE_RETRIES, Attempt
 from tillport.simulator.errors import ApiError
 from tillport.simulator.faults import Fault, Faults
 from tillport.simulator.forking import forked
 from tillport.simulator.journal import Journal
 from tillport.simulator.operations import OPERATIONS, Operations
-from tillport.simulator.resources import disputes, events, payment_intents, setup_intents, webhook_endpoints
-from tillport.simulator.resources.disputes import Dispute
-from tillport.simulator.resources.webhook_endpoints import WebhookEndpoint
+from tillport.simulator.people import People
 from tillport.simulator.wire import Key, Request, Response, Wire, key_of
 
 SECRET_KEY = "sk_test_tillportsimulator"  # noqa: S105 - a fake's key, printed at every start
@@ -36,7 +34,7 @@ CONTROL = "/_sim/"
 Sink = Callable[[Attempt], int | None]
 
 
-class Simulator:
+class Simulator(People):
     """A fake Stripe account with keys, a clock, a seed and faults.
 
     `clock` is real time by default; hand in a `ManualClock` for virtual time. The same seed and the same serial calls
@@ -359,50 +357,6 @@ class Simulator:
         """Replace the fault rates from now on."""
         with self.lock:
             self.account.faults.set_rates(rates)
-
-    # People --------------------------------------------------------------------------------------------------
-
-    def authenticate(self, intent_id: str, *, succeed: bool = True) -> Any:
-        """Pass or fail the bank's 3-D Secure challenge of an intent in `requires_action`; raise ApiError otherwise."""
-        act = setup_intents.authenticate if intent_id.startswith("seti_") else payment_intents.authenticate
-        with self.lock:
-            self.account.run_until(self.account.now())
-            intent = act(self.account, intent_id, succeed=succeed)
-        if self.on_change is not None:
-            self.on_change()
-        return intent
-
-    def send_event(
-        self, type_: str, about: Mapping[str, Any], *, previous_attributes: Mapping[str, Any] | None = None
-    ) -> EventView:
-        """Record an event of your own making and queue it for every endpoint that listens; raise ApiError for no event.
-
-        >>> from tillport.simulator import ManualClock, Simulator
-        >>> sim = Simulator(clock=ManualClock(), seed=7)
-        >>> sim.send_event("invoice.paid", {"id": "in_1", "object": "invoice", "amount_paid": 500}).type
-        'invoice.paid'
-        """
-        with self.lock:
-            self.account.run_until(self.account.now())
-            event = events.own(self.account, type_, about, previous_attributes)
-        if self.on_change is not None:
-            self.on_change()
-        return event
-
-    def roll_secret(self, endpoint_id: str, *, keep_seconds: float = 0.0) -> WebhookEndpoint:
-        """Give an endpoint a new signing secret; the old one signs beside it for `keep_seconds`, at most a day."""
-        with self.lock:
-            self.account.run_until(self.account.now())
-            return webhook_endpoints.roll_secret(self.account, endpoint_id, keep_seconds=keep_seconds)
-
-    def resolve_dispute(self, dispute_id: str, *, won: bool) -> Dispute:
-        """Play the cardholder's bank: decide an open dispute (an inquiry just closes); raise ApiError for a closed one."""
-        with self.lock:
-            self.account.run_until(self.account.now())
-            dispute = disputes.resolve(self.account, dispute_id, won=won)
-        if self.on_change is not None:
-            self.on_change()
-        return dispute
 
 
 __all__ = ["PUBLISHABLE_KEY", "SECRET_KEY", "ApiError", "Operations", "Simulator"]
