@@ -66,7 +66,34 @@ async def test_what_is_recorded_has_its_effect_at_once(world, effects) -> None:
         world.doorbell.ring()
         await world.settle()
         assert effects.lines == ["evt_1", "evt_2"]
-        assert (await world.cursors.positions()) == {"effects:receipts": 2}
+
+
+async def test_the_cursor_says_what_the_log_must_still_hold(world, effects) -> None:
+    """Retention may see nothing but the cursors: the queue is where the embedder keeps it."""
+
+    async def needless():
+        return (await world.cursors.positions())["effects:receipts"]
+
+    def choose(books, event):
+        if event.id == "evt_2":
+            raise ValueError("no such customer")
+        effects.write(books, event)
+
+    enlister = effects.enlister()
+    worker = effects.worker(choose)
+    async with effects.loop(enlister), effects.loop(worker):
+        await world.settle()
+        await world.log.record([event(1), event(2), event(3)])
+        await world.pass_time(5)
+        assert effects.lines == ["evt_1", "evt_3"]
+        assert await needless() == 1, "the second is not done"
+        assert await effects.queue.skip("receipts", "evt_2")
+        await world.pass_time(5)
+        assert await needless() == 3
+        await world.log.record([event(4)])
+        world.doorbell.ring()
+        await world.settle()
+    assert await needless() == 4, "who ends in order tells it at the end"
 
 
 async def test_a_worker_of_another_process_looks_by_itself(world, effects) -> None:

@@ -59,6 +59,8 @@ class EnlisterWork(Generic[Tx]):
     """How far this process has enlisted; None while another one does it."""
     enlisted: int = attrs.field(init=False, default=0)
     _renew_at: float = attrs.field(init=False, default=0.0)
+    _told: int = attrs.field(init=False, default=0)
+    """Where the cursor stands."""
 
     @property
     def name(self) -> str:
@@ -82,8 +84,6 @@ class EnlisterWork(Generic[Tx]):
                 self.handler.name,
                 self.position,
             )
-        if done.position != self.position and not await self._advance(done.position):
-            return Rest(self.lease_seconds / 3)
         self.position = done.position
         self.enlisted += done.count
         if done.count:
@@ -97,6 +97,7 @@ class EnlisterWork(Generic[Tx]):
     async def close(self) -> None:
         """Give the lease up, so that another process goes on at once."""
         if self.position is not None:
+            await self._tell_what_is_needed(self.position)
             self.position = None
             await self.cursors.release(self._cursor, owner=self.owner)
 
@@ -111,18 +112,29 @@ class EnlisterWork(Generic[Tx]):
         self._renew_at = now + self.lease_seconds / 3
         if held is None:
             self.position = None
-        elif self.position is None:
+            return
+        if self.position is None:
             self.position = await begin(self.handler, self.log, self.queue)
             logger.info("%s: enlisting from position %d", self.handler.name, self.position)
+        self._told = held
+        await self._tell_what_is_needed(self.position)
 
-    async def _advance(self, position: int) -> bool:
+    async def _tell_what_is_needed(self, position: int) -> None:
+        """Move the cursor up to what retention may take: what was enlisted, but for what is not done or is dead.
+
+        The queue may be in another database than the log, where retention can't see it: the cursor is how it knows.
+        """
+        standings = [one for one in await self.queue.standings() if one.handler == self.handler.name]
+        unfinished = [one.oldest_position - 1 for one in standings if one.oldest_position is not None]
+        needless = min([position, *unfinished])
+        if needless <= self._told:
+            return
         try:
-            await self.cursors.advance(self._cursor, owner=self.owner, position=position)
+            await self.cursors.advance(self._cursor, owner=self.owner, position=needless)
+            self._told = needless
         except LeaseLost:
             self.position = None
             logger.info("%s: another process enlists now", self.handler.name)
-            return False
-        return True
 
 
 @attrs.define(kw_only=True, eq=False)
