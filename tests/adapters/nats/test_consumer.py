@@ -50,6 +50,19 @@ async def test_a_consumer_may_come_before_the_stream_and_before_the_server(tmp_p
                 assert (await waiting).message.id == "evt_1"
 
 
+async def test_what_is_on_its_way_when_a_consumer_closes_is_given_back_too(nats_server: NatsServer) -> None:
+    await publish(nats_server, 1)
+    async with TcpProxy(target_port=nats_server.port) as proxy:
+        slow = NatsConsumer(Access(servers=f"nats://127.0.0.1:{proxy.port}"), name="a", ack_wait_seconds=60)
+        await hear(slow, 1)
+        proxy.delay_seconds = 0.5
+        await publish(nats_server, 2)
+        await asyncio.sleep(0.2)  # the server has sent it, and it is not here yet
+        await slow.close()
+    async with consumer_of(nats_server, ack_wait_seconds=60) as next_one:
+        assert [one.id for one in await hear(next_one, 1)] == ["evt_2"]
+
+
 async def test_a_killed_server_is_outlived(nats_server: NatsServer) -> None:
     await publish(nats_server, *range(10))
     async with consumer_of(nats_server) as consumer:

@@ -165,9 +165,11 @@ class _Pull:
 
     async def _stop_asking(self) -> None:
         # Before anything is given back: the server would send it here again, on the request that is still open.
+        # What is on its way already is waited for: it could not be given back else, and would come again late.
         if self.subscription is not None:
-            with contextlib.suppress(nats.errors.Error, OSError):
-                await self.subscription.unsubscribe()
+            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+                async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                    await self.subscription.drain()
 
     async def close(self, *, give_back: bool) -> None:
         """Disconnect. If wanted, give back what is not done first, so that nobody waits for its time to run out."""
