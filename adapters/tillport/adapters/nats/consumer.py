@@ -169,7 +169,7 @@ class _Pull:
         if self.subscription is not None:
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_SECONDS):
-                    await self.subscription.drain()
+                    await self.subscription.drain()  # type: ignore[no-untyped-call] # nats-py's own gap
 
     async def close(self, *, give_back: bool) -> None:
         """Disconnect. If wanted, give back what is not done first, so that nobody waits for its time to run out."""
