@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ingesting._progress import READY
 from ingesting._till import HERE, Till, ask
 
 
-class Beside:
+class Beside(ABC):
     """A worker in a process of its own, from when it is ready to when it is closed."""
 
     what = "done"
@@ -43,9 +44,9 @@ class Beside:
             "all_done": found["now"] == expected,
         }
 
+    @abstractmethod
     def exact(self, till: Till) -> bool:
         """Return whether everything that was recorded since the start was done, once, and nothing else."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """End the worker in order, and kill it if it will not."""

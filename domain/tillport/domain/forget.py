@@ -75,9 +75,7 @@ async def gone_up_to(log: EventLog) -> int:
     Raises `LogUnavailable`.
     """
     page = await log.read(after=0, limit=1)
-    if not page.reset:
-        return 0
-    return page.events[0].position - 1 if page.events else page.position
+    return page.begins_after if page.reset else 0
 
 
 async def forgettable(

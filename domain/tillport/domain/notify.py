@@ -192,7 +192,7 @@ class Reset:
 Heard: TypeAlias = RecordedEvent | Idle | Reset
 
 
-async def follow(
+def follow(
     log: EventLog,
     doorbell: Doorbell,
     clock: Clock,
@@ -209,20 +209,18 @@ async def follow(
     `look_seconds` bounds the delay when the doorbell was not heard. Raises `LogUnavailable`; whoever catches it goes
     on from the last position.
     """
-    pages = follow_pages(
-        log,
-        doorbell,
-        clock,
-        where=where,
-        after=after,
-        idle_seconds=idle_seconds,
-        look_seconds=look_seconds,
-        page_size=page_size,
+    return one_by_one(
+        follow_pages(
+            log,
+            doorbell,
+            clock,
+            where=where,
+            after=after,
+            idle_seconds=idle_seconds,
+            look_seconds=look_seconds,
+            page_size=page_size,
+        )
     )
-    async with aclosing(pages):
-        async for page in pages:
-            for heard in page:
-                yield heard
 
 
 async def follow_pages(
@@ -243,7 +241,7 @@ async def follow_pages(
         heard = doorbell.rings  # before the look, so that what is recorded during the look wakes us
         page = await log.read(after=position, where=where, limit=page_size)
         if page.reset:
-            yield [Reset(page.events[0].position - 1 if page.events else page.position)]
+            yield [Reset(page.begins_after)]
         position = page.position
         if page.events:
             yield page.events
@@ -254,3 +252,11 @@ async def follow_pages(
             yield [Idle(position)]
             quiet_since = clock.now()
         await doorbell.wait(heard, seconds=min(look_seconds, idle_seconds))
+
+
+async def one_by_one(pages: AsyncGenerator[Sequence[Heard], None]) -> AsyncGenerator[Heard, None]:
+    """Yield by itself each of what comes together, and close the source when closed."""
+    async with aclosing(pages):
+        async for page in pages:
+            for heard in page:
+                yield heard

@@ -6,7 +6,7 @@ import attrs
 
 from tillport.domain.access import may_hear
 from tillport.domain.charge import ChargeAnswer, Charging, charge, charge_status
-from tillport.domain.notify import Heard, follow, follow_pages
+from tillport.domain.notify import Heard, follow_pages, one_by_one
 from tillport.domain.record import record
 from tillport.domain.verify import Verifier
 from tillport.ports.access import Caller
@@ -88,15 +88,8 @@ class Till:
 
         Raises `Forbidden` at once if the caller may not listen to that.
         """
-        may_hear(caller, selector, open_channel=self.open_channel)
-        return follow(
-            self.log,
-            self.doorbell,
-            self.charging.clock,
-            where=selector,
-            after=after,
-            idle_seconds=idle_seconds,
-        )
+        pages = self.subscribe_pages(selector, caller=caller, after=after, idle_seconds=idle_seconds)
+        return one_by_one(pages)
 
     def subscribe_pages(
         self, selector: Selector | None, *, caller: Caller, after: int = 0, idle_seconds: float = 15.0

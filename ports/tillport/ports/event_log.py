@@ -136,6 +136,11 @@ class Page:
     position: int
     reset: bool = False
 
+    @property
+    def begins_after(self) -> int:
+        """The position after which a page with `reset` begins: who goes on from there misses nothing more."""
+        return self.events[0].position - 1 if self.events else self.position
+
 
 class EventLog(Protocol):
     """Record events once, and read them in one order.

@@ -27,12 +27,17 @@ def own(watch):
     return OwnEvents(now=watch)
 
 
+def note(own, *numbers):
+    """Note `evt_<number>` under that number, as a commit of all of them would."""
+    own.note([event(number) for number in numbers], {event(number).id: number for number in numbers})
+
+
 def numbers(found):
     return [recorded.position for recorded in found]
 
 
 def test_what_follows_ends_where_something_is_missing(own) -> None:
-    own.note([(1, event(1)), (2, event(2)), (4, event(4))])
+    note(own, 1, 2, 4)
     assert numbers(own.following(0, limit=10)) == [1, 2]
     assert numbers(own.following(0, limit=1)) == [1]
     assert numbers(own.following(2, limit=10)) == []
@@ -40,26 +45,33 @@ def test_what_follows_ends_where_something_is_missing(own) -> None:
 
 
 def test_what_is_old_is_not_here_any_more(own, watch) -> None:
-    own.note([(1, event(1))])
+    note(own, 1)
     watch.seconds += SECONDS_MAX + 0.1
     assert own.get(1) is None
-    own.note([(2, event(2))])
+    note(own, 2)
     assert own.get(2) == event(2)
     watch.seconds -= 50  # a clock that went back makes nothing younger
     assert own.get(2) is None
 
 
 def test_memory_is_bounded_in_number_and_in_bytes(own) -> None:
-    own.note((number, event(number)) for number in range(1, EVENTS_MAX + 3))
+    note(own, *range(1, EVENTS_MAX + 3))
     assert own.get(2) is None
     assert own.get(3) is not None
     large = event(1, body=b'{"id": "evt_1", "filler": "%s"}' % (b"x" * (BYTES_MAX // 4)))
-    own.note((number, large) for number in range(10_000, 10_005))
+    for number in range(10_000, 10_005):
+        own.note([large], {large.id: number})
     assert [number for number in range(10_000, 10_005) if own.get(number)] == [10_002, 10_003, 10_004]
 
 
+def test_of_events_with_one_id_the_first_is_noted(own) -> None:
+    own.note([event(1), event(1, body=b'{"id": "another"}'), event(2)], {event(1).id: 7})
+    assert numbers(own.following(0, limit=9)) == []
+    assert own.get(7) == event(1)
+
+
 def test_a_replaced_body_is_forgotten(own) -> None:
-    own.note([(1, event(1)), (2, event(2))])
+    note(own, 1, 2)
     own.forget(event(1).id)
     assert (own.get(1), own.get(2)) == (None, event(2))
 

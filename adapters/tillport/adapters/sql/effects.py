@@ -13,7 +13,7 @@ it was lent is refused, and is that handler's failure. (A session that was lent 
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import urlsplit, urlunsplit
 
@@ -54,17 +54,9 @@ class HandlerCommitted(TillportError):
     code = "handler_committed"
 
 
-class as_async_connection:  # noqa: N801 - reads as the function that it stands for
+def as_async_connection(connection: AsyncConnection) -> AbstractAsyncContextManager[AsyncConnection]:
     """Lend handlers the connection itself. (It is entered for each effect: a generator would cost five times this.)"""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def __aenter__(self) -> AsyncConnection:
-        return self._connection
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
+    return nullcontext(connection)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ queue = DbapiEffectQueue(lambda: sqlite3.connect(path))  # a cursor; psycopg's c
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, Final, Generic, TypeVar, overload
 
@@ -26,10 +26,9 @@ Tx = TypeVar("Tx")
 # SQLAlchemy's engine -------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def as_connection(connection: Connection) -> Iterator[Connection]:
+def as_connection(connection: Connection) -> AbstractContextManager[Connection]:
     """Lend handlers the connection itself."""
-    yield connection
+    return nullcontext(connection)
 
 
 @contextmanager

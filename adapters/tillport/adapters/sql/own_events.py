@@ -9,7 +9,7 @@ may be replaced by another process (erasure).
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import attrs
@@ -36,13 +36,15 @@ class OwnEvents:
         """Tell whether there may be anything."""
         return bool(self._noted)
 
-    def note(self, numbered: Iterable[tuple[int, Event]]) -> None:
-        """Keep events that were just committed, for a moment."""
+    def note(self, events: Iterable[Event], numbers: Mapping[str, int]) -> None:
+        """Keep those that a commit gave a number, for a moment; `numbers` are by event id, and its first event has it."""
         now = self._now()
-        for number, event in numbered:
-            self._noted[number] = (now, event)
-            self._bytes += len(event.body)
-        self._forget(now)
+        for event in events:
+            number = numbers.get(event.id)
+            if number is not None and number not in self._noted:
+                self._noted[number] = (now, event)
+                self._bytes += len(event.body)
+        self._forget_old(now)
 
     def get(self, number: int) -> Event | None:
         """Return the event with that number, if it is still here."""
@@ -66,18 +68,19 @@ class OwnEvents:
         """Forget an event whose body was replaced."""
         for number, (_, event) in list(self._noted.items()):
             if event.id == event_id:
-                del self._noted[number]
-                self._bytes -= len(event.body)
+                self._drop(number)
 
     def clear(self) -> None:
         """Forget everything: retention takes events away."""
         self._noted.clear()
         self._bytes = 0
 
-    def _forget(self, now: float) -> None:
+    def _forget_old(self, now: float) -> None:
         while self._noted:
-            number, (at, event) = next(iter(self._noted.items()))
+            number, (at, _) = next(iter(self._noted.items()))
             if len(self._noted) <= EVENTS_MAX and self._bytes <= BYTES_MAX and now - at <= SECONDS_MAX:
                 return
-            del self._noted[number]
-            self._bytes -= len(event.body)
+            self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        self._bytes -= len(self._noted.pop(number)[1].body)

@@ -46,6 +46,7 @@ from tillport.adapters.sql.rows import (
     attempt_of,
     attempt_row,
     outcome_row,
+    page_of,
     recorded_event,
 )
 from tillport.adapters.sql.schema import order
@@ -147,14 +148,11 @@ class PostgresEventLog:
                     remedy="Send it again once that transaction is over.",
                 ) from error
         numbers = {row[0]: row[1] for row in rows}
-        is_new = first_of_each(events, set(numbers))
         if self._own is not None:
-            self._own.note(
-                (numbers[event.id], event) for event, first in zip(events, is_new, strict=True) if first
-            )
+            self._own.note(events, numbers)
         if numbers:
             self.sequencer.kick(numbers.values())
-        return is_new
+        return first_of_each(events, set(numbers))
 
     async def _insert(self, statement: str, values: list[list[Any]]) -> Sequence[Any]:
         for _ in range(_ATTEMPTS - 1):
@@ -186,15 +184,12 @@ class PostgresEventLog:
             row = await self._store.one(span, b_after=near, **values_of(where))
         assert row is not None, "it is an aggregate"
         head, horizon, first, last = row
-        found, reset = page.events, page.reset or after < horizon
+        found, reset = page.events, page.reset
         if first is not None:
             rest = await self._page(where, first - 1, last, limit - len(found))
             found, reset = found + rest.events, reset or rest.reset
-        return Page(
-            events=found,
-            position=found[-1].position if found and len(found) == limit else max(after, head),
-            reset=reset,
-        )
+        whole = page_of(found, after=after, limit=limit, head=head, horizon=horizon)
+        return attrs.evolve(whole, reset=whole.reset or reset)
 
     async def _further(self, where: Selector | None, page: Page, near: int, limit: int) -> Page:
         """Go on from a page that is not full, on the way that is the shorter by what was met so far.
@@ -218,8 +213,7 @@ class PostgresEventLog:
             if event is None:
                 return None
             found.append(RecordedEvent(position, event))
-        position = found[-1].position if len(found) == limit else max(after, head)
-        return Page(events=tuple(found), position=position, reset=after < horizon)
+        return page_of(found, after=after, limit=limit, head=head, horizon=horizon)
 
     async def _page(
         self, where: Selector | None, after: int, last: int, limit: int, *, picking: bool = False
@@ -234,8 +228,7 @@ class PostgresEventLog:
             rows = await self._store.fetch(statement.text, *values)
         head, horizon = rows[0][0], rows[0][1]
         found = tuple(recorded_event(row[2:]) for row in map(tuple, rows) if row[2] is not None)
-        position = found[-1].position if found and len(found) == limit else max(after, head)
-        return Page(events=found, position=position, reset=after < horizon)
+        return page_of(found, after=after, limit=limit, head=head, horizon=horizon)
 
     async def find(self, event_id: str) -> RecordedEvent | None:
         """See `EventLog.find`."""

@@ -4,12 +4,23 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Dialect, bindparam, func, literal_column, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Dialect,
+    Select,
+    Subquery,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+)
 
 from tillport.adapters.sql.rows import EVENT_COLUMNS, event_row, event_selection, more_aliases
 from tillport.adapters.sql.schema import events, log_state, order
 from tillport.adapters.sql.selection import Shape, condition
-from tillport.adapters.sql.statements import Compiled, compiled
+from tillport.adapters.sql.statements import HORIZON, Compiled, compiled
 from tillport.ports.event_log import Event
 
 NEWS: Final = "tillport_news"
@@ -87,10 +98,9 @@ _HEAD: Final = (
     "greatest((SELECT max(position) FROM tillport_order), "
     "(SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
 )
-_HORIZON: Final = "coalesce((SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
 HEAD: Final = f"SELECT {_HEAD}"
 PLACES: Final = (
-    f"SELECT ends.*, place.* FROM (SELECT {_HEAD} AS head, {_HORIZON} AS horizon) AS ends "  # noqa: S608 - constants
+    f"SELECT ends.*, place.* FROM (SELECT {_HEAD} AS head, {HORIZON} AS horizon) AS ends "  # noqa: S608 - constants
     "LEFT JOIN (SELECT position, seq FROM tillport_order WHERE position > $1 ORDER BY position LIMIT $2) AS place "
     "ON true ORDER BY position"
 )
@@ -129,25 +139,18 @@ def page_statement(shape: Shape, dialect: Dialect) -> Compiled:
     one statement, so that head, horizon and rows are of one moment.
     """
     position = order.c.position
-    bounds = select(_head().label("head"), _horizon().label("horizon")).subquery("bounds")
     page = (
         select(*event_selection(position))
         .select_from(order.join(events, order.c.seq == events.c.seq))
         .where(
-            position > bindparam("b_after", type_=BigInteger),
-            position <= bindparam("b_last", type_=BigInteger),
+            *_within(position),
             condition(shape),
         )
         .order_by(position)
         .limit(bindparam("b_limit", type_=BigInteger))
         .subquery("page")
     )
-    statement = (
-        select(bounds.c.head, bounds.c.horizon, *page.c)
-        .select_from(bounds.outerjoin(page, true()))
-        .order_by(page.c.position)
-    )
-    return compiled(statement, dialect)
+    return compiled(_with_ends(page), dialect)
 
 
 @lru_cache(maxsize=512)
@@ -159,14 +162,12 @@ def picking_statement(shape: Shape, dialect: Dialect) -> Compiled:
     the way is chosen by us: OFFSET 0 keeps the planner from turning a subquery inside out.
     """
     nothing_off: ColumnElement[int] = literal_column("0")
-    bounds = select(_head().label("head"), _horizon().label("horizon")).subquery("bounds")
     chosen = select(events.c.seq).where(condition(shape)).offset(nothing_off).subquery("chosen")
     placed = (
         select(order.c.position, order.c.seq)
         .where(
             order.c.seq == chosen.c.seq,
-            order.c.position > bindparam("b_after", type_=BigInteger),
-            order.c.position <= bindparam("b_last", type_=BigInteger),
+            *_within(order.c.position),
         )
         .offset(nothing_off)
         .lateral("placed")
@@ -183,12 +184,7 @@ def picking_statement(shape: Shape, dialect: Dialect) -> Compiled:
         .select_from(picked.join(events, picked.c.seq == events.c.seq))
         .subquery("page")
     )
-    statement = (
-        select(bounds.c.head, bounds.c.horizon, *page.c)
-        .select_from(bounds.outerjoin(page, true()))
-        .order_by(page.c.position)
-    )
-    return compiled(statement, dialect)
+    return compiled(_with_ends(page), dialect)
 
 
 @lru_cache(maxsize=512)
@@ -204,6 +200,23 @@ def span_statement(shape: Shape, dialect: Dialect) -> Compiled:
         .where(position > bindparam("b_after", type_=BigInteger), condition(shape))
     )
     return compiled(statement, dialect)
+
+
+def _within(position: ColumnElement[int]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return (
+        position > bindparam("b_after", type_=BigInteger),
+        position <= bindparam("b_last", type_=BigInteger),
+    )
+
+
+def _with_ends(page: Subquery) -> Select[Any]:
+    """Select a page in its order, with head and horizon at the beginning of each row, of which there is one at least."""
+    ends = select(_head().label("head"), _horizon().label("horizon")).subquery("bounds")
+    return (
+        select(ends.c.head, ends.c.horizon, *page.c)
+        .select_from(ends.outerjoin(page, true()))
+        .order_by(page.c.position)
+    )
 
 
 def _head() -> ColumnElement[int]:

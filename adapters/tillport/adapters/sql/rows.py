@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import ColumnElement
 
 from tillport.adapters.sql.schema import attempts, events
-from tillport.ports.event_log import Event, RecordedEvent
+from tillport.ports.event_log import Event, Page, RecordedEvent
 from tillport.ports.ledger import Attempt, AttemptState, Outcome
 from tillport.ports.money import Money
 from tillport.ports.payments import ChargeOrder
@@ -95,6 +95,12 @@ def recorded_event(row: Sequence[Any]) -> RecordedEvent:
             body=row[12].encode(),
         ),
     )
+
+
+def page_of(found: Sequence[RecordedEvent], *, after: int, limit: int, head: int, horizon: int) -> Page:
+    """Return what was found after a position as a page: one that is not full reaches to the log's end."""
+    position = found[-1].position if found and len(found) == limit else max(after, head)
+    return Page(events=tuple(found), position=position, reset=after < horizon)
 
 
 ATTEMPT_COLUMNS: Final = tuple(column.name for column in attempts.columns)

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from tillport.adapters.sql.own_events import OwnEvents
-from tillport.adapters.sql.rows import attempt_of, attempt_row, outcome_row, recorded_event
+from tillport.adapters.sql.rows import attempt_of, attempt_row, outcome_row, page_of, recorded_event
 from tillport.adapters.sql.schema import events as events_table
 from tillport.adapters.sql.selection import (
     by_time_alone,
@@ -27,7 +27,7 @@ from tillport.adapters.sql.selection import (
     span_statement,
     values_of,
 )
-from tillport.adapters.sql.sqlite_events import ENDS, HEAD, first_of_each, record_exclusively, writes_once
+from tillport.adapters.sql.sqlite_events import ENDS, HEAD, Batch, first_of_each, record_exclusively
 from tillport.adapters.sql.sqlite_retention import STRETCH, forget_stretch
 from tillport.adapters.sql.sqlite_store import SQLITE, SqliteStore, StoreUnavailable
 from tillport.adapters.sql.statements import Compiled, cursor_statements, ledger_statements
@@ -79,19 +79,17 @@ class SqliteEventLog:
             refuse_unrecordable(event)
         if not events:
             return []
+        batch = Batch.of(events)
         with _told_as(LogUnavailable, "The event log"):
             try:
-                new = await self._store.write(
-                    lambda connection: record_exclusively(connection, events), writes_once=writes_once(events)
+                numbers = await self._store.write(
+                    lambda connection: record_exclusively(connection, batch), writes_once=batch.writes_once
                 )
             except (sqlite3.IntegrityError, sqlite3.DataError) as error:
                 raise EventRefused(f"SQLite refuses an event: {error}.") from error
-        is_new = first_of_each(events, set(new))
         if self._own is not None:
-            self._own.note(
-                (new[event.id], event) for event, first in zip(events, is_new, strict=True) if first
-            )
-        return is_new
+            self._own.note(events, numbers)
+        return first_of_each(events, set(numbers))
 
     async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
         """See `EventLog.read`."""
@@ -124,8 +122,7 @@ class SqliteEventLog:
                     if first is not None:
                         rows += stretch(connection, first - 1, last, limit - len(rows))
             found = tuple(recorded_event(row) for row in rows)
-            position = found[-1].position if found and len(found) == limit else max(after, head)
-            return Page(events=found, position=position, reset=after < horizon)
+            return page_of(found, after=after, limit=limit, head=head, horizon=horizon)
 
         return await self._read(work)
 

@@ -33,6 +33,9 @@ from tillport.adapters.sql.rows import ATTEMPT_COLUMNS
 from tillport.adapters.sql.schema import attempts, cursors
 from tillport.ports.ledger import AttemptState
 
+HORIZON: Final = "coalesce((SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
+"""Up to where retention has taken every event, as a piece of SQL. The row comes with the first that is taken."""
+
 
 def _constant(state: AttemptState) -> ColumnElement[str]:
     """Write a state into the text: a partial index is found only by constants."""

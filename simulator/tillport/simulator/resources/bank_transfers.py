@@ -135,23 +135,20 @@ class Spei(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     clabe: str
 
 
-class Aba(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class InTheUs(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     account_holder_address: Address
     account_holder_name: str
     account_number: str
     account_type: str = "checking"
     bank_address: Address
     bank_name: str
+
+
+class Aba(InTheUs, frozen=True, gc=False, kw_only=True):
     routing_number: str = "000000000"
 
 
-class Swift(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    account_holder_address: Address
-    account_holder_name: str
-    account_number: str
-    account_type: str = "checking"
-    bank_address: Address
-    bank_name: str
+class Swift(InTheUs, frozen=True, gc=False, kw_only=True):
     swift_code: str = "TESTUS00XXX"
 
 

@@ -9,7 +9,7 @@ from tillport.simulator.account import Account, Origin
 from tillport.simulator.errors import doc_url
 from tillport.simulator.resources import balance_transactions, charges, disputes, payment_methods
 from tillport.simulator.resources.payment_intents.completion import expire
-from tillport.simulator.resources.payment_intents.intent import PaymentIntent
+from tillport.simulator.resources.payment_intents.intent import PaymentIntent, note_earlier_charge
 from tillport.simulator.resources.payment_methods import PaymentMethod
 from tillport.simulator.resources.three_d_secure import ThreeDSecure
 
@@ -44,9 +44,7 @@ def attempt(
         statement_descriptor_suffix=intent.statement_descriptor_suffix,
         transfer_group=intent.transfer_group,
     )
-    if intent.latest_charge is not None:
-        earlier = account.earlier_charges.get(intent.id, ())
-        account.earlier_charges[intent.id] = (*earlier, intent.latest_charge)
+    note_earlier_charge(account, intent)
     if decline is not None:
         failed = failed_attempt(account, origin, intent, method, decline, charge)
         raise charges.declined(charge, decline, payment_intent=failed, payment_method=method)

@@ -9,7 +9,7 @@ from tillport.simulator.errors import ApiError, invalid, not_modelled, parameter
 from tillport.simulator.params import EMPTY
 from tillport.simulator.resources import charges, ibans
 from tillport.simulator.resources.payment_intents.attempt import failed_attempt, keep
-from tillport.simulator.resources.payment_intents.intent import PaymentIntent
+from tillport.simulator.resources.payment_intents.intent import PaymentIntent, note_earlier_charge
 from tillport.simulator.resources.payment_methods import PaymentMethod
 
 
@@ -51,9 +51,7 @@ def debit(
             payment_intent=intent,
         )
     charge = charges.pending(account, intent, method)
-    if intent.latest_charge is not None:
-        earlier = account.earlier_charges.get(intent.id, ())
-        account.earlier_charges[intent.id] = (*earlier, intent.latest_charge)
+    note_earlier_charge(account, intent)
     intent = account.payment_intents.put(
         msgspec.structs.replace(
             intent,

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tillport.simulator.account import Account
 from tillport.simulator.errors import ApiError, invalid, parameter_missing
 from tillport.simulator.params import EMPTY
 from tillport.simulator.resources.common import Call
@@ -138,3 +139,10 @@ def check_secret(call: Call, params: dict[str, Any], intent: PaymentIntent) -> N
             "The client_secret provided does not match the client_secret associated with the PaymentIntent.",
             "client_secret",
         )
+
+
+def note_earlier_charge(account: Account, intent: PaymentIntent) -> None:
+    """Remember the latest charge of an intent that is about to get another: the list of its charges names them all."""
+    if intent.latest_charge is not None:
+        earlier = account.earlier_charges.get(intent.id, ())
+        account.earlier_charges[intent.id] = (*earlier, intent.latest_charge)

@@ -14,7 +14,7 @@ import msgspec
 from tillport.simulator.account import Account, Origin
 from tillport.simulator.errors import invalid, not_modelled, parameter_missing
 from tillport.simulator.resources import bank_transfers, cash, charges
-from tillport.simulator.resources.payment_intents.intent import PaymentIntent
+from tillport.simulator.resources.payment_intents.intent import PaymentIntent, note_earlier_charge
 from tillport.simulator.resources.payment_methods import PaymentMethod
 
 _ACTION = "display_bank_transfer_instructions"
@@ -110,9 +110,7 @@ def _applied(
         return intent
     method: PaymentMethod = account.payment_methods.get(intent.payment_method)
     charge = charges.paid(account, charges.pending(account, intent, method))
-    if intent.latest_charge is not None:
-        earlier = account.earlier_charges.get(intent.id, ())
-        account.earlier_charges[intent.id] = (*earlier, intent.latest_charge)
+    note_earlier_charge(account, intent)
     intent = account.payment_intents.put(
         msgspec.structs.replace(
             intent,
