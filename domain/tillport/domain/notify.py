@@ -102,7 +102,7 @@ def headers_of(event: Event) -> dict[str, str]:
         "type": event.type,
         "event": event.id,
         "payment": event.payment_key,
-        "created": str(event.created),
+        "created": f"{event.created}",
         "livemode": "true" if event.livemode else "false",
     }
 

@@ -105,22 +105,22 @@ class MemoryChannel:
             refuse_unsendable(message)
             self._check_size(message)
         try:
-            self._store_all(messages)
+            self._store_all(messages, self.clock.now())
         finally:
             self.stir()
 
-    def _store_all(self, messages: Sequence[Message]) -> None:
+    def _store_all(self, messages: Sequence[Message], now: float) -> None:
         for message in messages:
             if self.breaks_after is not None:
                 if self.breaks_after <= 0:
                     self.available, self.breaks_after = False, None
                 else:
                     self.breaks_after -= 1
-            if not self.available:
+            if not self._available:
                 raise ChannelUnavailable(
                     "The courier in memory is away.", remedy="Send the same messages again."
                 )
-            self._store(message)
+            self._store(message, now)
 
     def consumer(
         self, name: str, *, selector: Selector | None = None, ack_wait_seconds: float = 30.0
@@ -151,8 +151,8 @@ class MemoryChannel:
         return self._messages[at] if self.available and 0 <= at < len(self._messages) else None
 
     def _check_size(self, message: Message) -> None:
-        together = "".join(message.headers) + "".join(message.headers.values())
-        size = len(message.body) + len(together.encode())
+        together = "".join((*message.headers, *message.headers.values()))
+        size = len(message.body) + (len(together) if together.isascii() else len(together.encode()))
         if size > self.most_bytes:
             raise MessageRefused(
                 f"The message is {size} bytes, and the courier takes {self.most_bytes}.",
@@ -160,8 +160,7 @@ class MemoryChannel:
                 remedy="Skip it.",
             )
 
-    def _store(self, message: Message) -> None:
-        now = self.clock.now()
+    def _store(self, message: Message, now: float) -> None:
         since = self._known.get(message.id)
         if since is not None and now - since < self.duplicate_window_seconds:
             return

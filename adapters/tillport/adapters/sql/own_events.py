@@ -9,6 +9,7 @@ may be replaced by another process (erasure).
 """
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -29,7 +30,8 @@ class OwnEvents:
     """
 
     _now: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True, alias="now")
-    _noted: dict[int, tuple[float, Event]] = attrs.field(init=False, factory=dict)
+    # Not a dict: that one looks for its first key among all that were taken away before.
+    _noted: OrderedDict[int, tuple[float, Event]] = attrs.field(init=False, factory=OrderedDict)
     _bytes: int = attrs.field(init=False, default=0)
 
     def __bool__(self) -> bool:
@@ -38,11 +40,11 @@ class OwnEvents:
 
     def note(self, events: Iterable[Event], numbers: Mapping[str, int]) -> None:
         """Keep those that a commit gave a number, for a moment; `numbers` are by event id, and its first event has it."""
-        now = self._now()
+        now, noted = self._now(), self._noted
         for event in events:
             number = numbers.get(event.id)
-            if number is not None and number not in self._noted:
-                self._noted[number] = (now, event)
+            if number is not None and number not in noted:
+                noted[number] = (now, event)
                 self._bytes += len(event.body)
         self._forget_old(now)
 
@@ -57,11 +59,12 @@ class OwnEvents:
         For a log whose positions are those numbers.
         """
         found: list[RecordedEvent] = []
+        now, noted = self._now(), self._noted
         for number in range(after + 1, after + limit + 1):
-            event = self.get(number)
-            if event is None:
+            one = noted.get(number)
+            if one is None or not 0 <= now - one[0] <= SECONDS_MAX:
                 break
-            found.append(RecordedEvent(number, event))
+            found.append(RecordedEvent(number, one[1]))
         return tuple(found)
 
     def forget(self, event_id: str) -> None:
