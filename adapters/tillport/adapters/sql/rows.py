@@ -66,9 +66,9 @@ def event_row(event: Event) -> EventRow:
 
 def more_aliases(event: Event) -> list[str]:
     """Return the aliases that the columns of the event's own row don't hold."""
-    return [
-        name for name in dict.fromkeys(event.aliases) if name not in (event.transaction_id, event.payment_key)
-    ]
+    known = event.transaction_id, event.payment_key
+    more = [name for name in event.aliases if name not in known]
+    return list(dict.fromkeys(more)) if more else more
 
 
 def event_selection(position: ColumnElement[int]) -> list[ColumnElement[Any]]:

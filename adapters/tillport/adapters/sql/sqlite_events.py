@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Container, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -57,9 +58,10 @@ class Batch:
     @classmethod
     def of(cls, events: Sequence[Event]) -> "Batch":
         """Make events ready. Of several with one id the first counts."""
-        unique: dict[str, Event] = {}
-        for event in events:
-            unique.setdefault(event.id, event)
+        unique = {event.id: event for event in events}
+        if len(unique) < len(events):
+            for event in reversed(events):  # the order is that of the first ones already
+                unique[event.id] = event
         return cls(unique, [(alias, event.id) for event in unique.values() for alias in more_aliases(event)])
 
     @property
@@ -118,7 +120,7 @@ def _parts(rows: list[Row]) -> list[list[Row]]:
 
 
 def _flat(part: list[Event]) -> tuple[Any, ...]:
-    return tuple(value for event in part for value in event_row(event))
+    return tuple(chain.from_iterable(map(event_row, part)))
 
 
 def first_of_each(events: Sequence[Event], new: set[str]) -> list[bool]:

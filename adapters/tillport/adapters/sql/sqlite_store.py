@@ -21,12 +21,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 from sqlalchemy.dialects import sqlite
 
 from tillport.adapters.sql.creation import create_sqlite
+from tillport.adapters.sql.sqlite_thread import Hand
 
 T = TypeVar("T")
 
@@ -55,11 +56,24 @@ class StoreUnavailable(Exception):
     """The file can't be read or written now. What was being written is not there."""
 
 
+_Answer: TypeAlias = tuple[Any, BaseException | None]
+"""What came of a write: what it returned, or what it raised."""
+
+
 @attrs.frozen(eq=False)
 class _Job:
+    """A write that waits for its commit, and who waits for it: the caller's thread, or a task of an event loop."""
+
     work: Callable[[sqlite3.Connection], Any]
     writes_once: bool
-    answer: "Future[Any]" = attrs.field(factory=Future)
+    answer: "Future[Any] | asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop | None
+
+    def begins(self) -> bool:
+        """Tell whether somebody still waits for it. From then on it is not left out any more."""
+        if isinstance(self.answer, Future):
+            return self.answer.set_running_or_notify_cancel()
+        return not self.answer.cancelled()
 
 
 @attrs.define(eq=False)
@@ -87,7 +101,7 @@ class SqliteStore:
     blocking: bool = attrs.field(default=False, kw_only=True)
     """Whether a caller's thread waits, and no event loop: for `tillport.domain.run` in Flask, Django or a script."""
     _reader_count: int = attrs.field(default=2, kw_only=True, alias="reader_count")
-    _writing: ThreadPoolExecutor = attrs.field(init=False)
+    _writing: Hand = attrs.field(init=False)
     _reading: ThreadPoolExecutor = attrs.field(init=False)
     _copying: ThreadPoolExecutor = attrs.field(init=False)
     _copier: sqlite3.Connection | None = attrs.field(init=False, default=None)
@@ -100,7 +114,7 @@ class SqliteStore:
     _open: set[sqlite3.Connection] = attrs.field(init=False, factory=set)
 
     def __attrs_post_init__(self) -> None:
-        self._writing = ThreadPoolExecutor(1, thread_name_prefix="tillport-sqlite-writer")
+        self._writing = Hand("tillport-sqlite-writer")
         self._reading = ThreadPoolExecutor(self._reader_count, thread_name_prefix="tillport-sqlite-reader")
         self._copying = ThreadPoolExecutor(1, thread_name_prefix="tillport-sqlite-checkpoint")
 
@@ -114,15 +128,22 @@ class SqliteStore:
         either. A caller that is cancelled does not stop a transaction that has begun.
         """
         self._check_open()
-        job = _Job(work, writes_once)
-        self._jobs.append(job)
-        self._writing.submit(self._write_waiting)
-        return await self._answer(job.answer)
+        if self.blocking:
+            waits: Future[T] = Future()
+            self._begin(_Job(work, writes_once, waits, None))
+            return waits.result()
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[T] = loop.create_future()
+        self._begin(_Job(work, writes_once, told, loop))
+        return await told
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on one snapshot of the file. Raises `StoreUnavailable`."""
         self._check_open()
-        return await self._answer(self._reading.submit(self._read, work))
+        found = self._reading.submit(self._read, work)
+        if self.blocking:
+            return found.result()
+        return await asyncio.wrap_future(found, loop=asyncio.get_running_loop())
 
     async def aclose(self) -> None:
         """Finish what was begun, then close every connection."""
@@ -132,10 +153,12 @@ class SqliteStore:
         else:
             await asyncio.to_thread(self._close)
 
-    async def _answer(self, future: "Future[T]") -> T:
-        if self.blocking:
-            return future.result()
-        return await asyncio.wrap_future(future, loop=asyncio.get_running_loop())
+    def _begin(self, job: _Job) -> None:
+        self._jobs.append(job)
+        try:
+            self._writing.call(self._write_waiting)
+        except RuntimeError as error:
+            raise StoreUnavailable("The database was closed.") from error
 
     def _check_open(self) -> None:
         if self._closed:
@@ -145,21 +168,16 @@ class SqliteStore:
         jobs: list[_Job] = []
         while self._jobs and len(jobs) < SHARED_COMMIT_MAX:
             job = self._jobs.popleft()
-            if job.answer.set_running_or_notify_cancel():
+            if job.begins():
                 jobs.append(job)
         if not jobs:
             return  # they shared an earlier commit
         try:
             answers = self._write(jobs)
         except BaseException as error:  # noqa: BLE001 - it is told to those whom it concerns
-            for job in jobs:
-                job.answer.set_exception(_same(error) if len(jobs) > 1 else error)
+            _tell(jobs, [(None, _same(error) if len(jobs) > 1 else error) for _ in jobs])
             return
-        for job, (answer, failure) in zip(jobs, answers, strict=True):
-            if failure is not None:
-                job.answer.set_exception(failure)
-            else:
-                job.answer.set_result(answer)
+        _tell(jobs, answers)
         self._commits += 1
         if self._commits >= COMMITS_PER_CHECKPOINT and (self._copied is None or self._copied.done()):
             self._commits = 0
@@ -175,7 +193,7 @@ class SqliteStore:
                 self._discard(self._copier)
                 self._copier = None
 
-    def _write(self, jobs: list[_Job]) -> list[tuple[Any, Exception | None]]:
+    def _write(self, jobs: list[_Job]) -> list[_Answer]:
         try:
             if self._writer is None:
                 self._writer = self._connect(for_writing=True)
@@ -236,7 +254,7 @@ class SqliteStore:
             return  # it failed before, and nothing of it is used again
 
     def _close(self) -> None:
-        self._writing.shutdown(wait=True)
+        self._writing.close()
         self._reading.shutdown(wait=True)
         self._copying.shutdown(wait=True)
         for connection in list(self._open):
@@ -256,13 +274,13 @@ def _in_transaction(connection: sqlite3.Connection, begin: str, work: Callable[[
     return result
 
 
-def _run_all(connection: sqlite3.Connection, jobs: list[_Job]) -> list[tuple[Any, Exception | None]]:
+def _run_all(connection: sqlite3.Connection, jobs: list[_Job]) -> list[_Answer]:
     if len(jobs) == 1:
         return [(jobs[0].work(connection), None)]  # the transaction is its own
     return [_apart(connection, job) for job in jobs]
 
 
-def _apart(connection: sqlite3.Connection, job: _Job) -> tuple[Any, Exception | None]:
+def _apart(connection: sqlite3.Connection, job: _Job) -> _Answer:
     """Run one of the writes that share a commit. What it raises undoes its own work and nobody else's.
 
     Raises `sqlite3.Error` where the file is at fault, not the work: that concerns everybody.
@@ -278,6 +296,31 @@ def _apart(connection: sqlite3.Connection, job: _Job) -> tuple[Any, Exception | 
         return None, error
     connection.execute("RELEASE apart")
     return answer, None
+
+
+def _tell(jobs: list[_Job], answers: list[_Answer]) -> None:
+    """Answer everybody, from the writer's thread: those of one event loop together, because each call wakes it."""
+    together: dict[asyncio.AbstractEventLoop, list[tuple[_Job, _Answer]]] = {}
+    for job, answer in zip(jobs, answers, strict=True):
+        if job.loop is None:
+            _settle([(job, answer)])
+        else:
+            together.setdefault(job.loop, []).append((job, answer))
+    for loop, settled in together.items():
+        try:
+            loop.call_soon_threadsafe(_settle, settled)
+        except RuntimeError:
+            continue  # that loop is closed: nobody waits there any more
+
+
+def _settle(settled: list[tuple[_Job, _Answer]]) -> None:
+    for job, (answer, failure) in settled:
+        if job.answer.done():
+            continue  # its caller went away meanwhile
+        if failure is None:
+            job.answer.set_result(answer)
+        else:
+            job.answer.set_exception(failure)
 
 
 def _same(error: BaseException) -> BaseException:
