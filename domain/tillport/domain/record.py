@@ -22,13 +22,18 @@ def event_of(verified: VerifiedEvent, *, received_at: float) -> Event:
     intent = own if about.object == "payment_intent" else _id(about.payment_intent)
     charge = own if about.object == "charge" else _id(about.charge) or _id(about.latest_charge)
     transaction = charge or own
+    aliases = [transaction]
+    if intent is not None and intent != transaction:
+        aliases.append(intent)
+    if own not in aliases:
+        aliases.append(own)
     request = envelope.request
     return Event(
         id=envelope.id,
         type=envelope.type,
         transaction_id=transaction,
         payment_key=intent or charge or own,
-        aliases=tuple(dict.fromkeys(name for name in (transaction, intent, own) if name)),
+        aliases=tuple(aliases),
         created=envelope.created,
         received_at=received_at,
         livemode=envelope.livemode,

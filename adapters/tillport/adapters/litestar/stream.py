@@ -11,7 +11,8 @@ says so in a comment and goes on from its last position.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -178,12 +179,15 @@ class _Feed:
         frames: list[bytes] = []
         size = 0
         for heard in page:
-            frames.append(self._frame(heard))
-            size += len(frames[-1])
-            if size >= _CHUNK_BYTES or heard is page[-1]:
+            one = self._frame(heard)
+            frames.append(one)
+            size += len(one)
+            if size >= _CHUNK_BYTES:
                 yield b"".join(frames), heard.position
                 frames.clear()
                 size = 0
+        if frames:
+            yield b"".join(frames), page[-1].position
 
     def _frame(self, heard: Heard) -> bytes:
         if isinstance(heard, RecordedEvent):
@@ -205,8 +209,10 @@ def shown(event: Event, show: Callable[[Event], bytes]) -> bytes:
     What is recorded need not decode as a whole (a number of a thousand digits is legal JSON): such an event must
     not end the stream of everyone who listens.
     """
-    with suppress(msgspec.DecodeError, RecursionError, LookupError, TypeError, AttributeError, ValueError):
+    try:
         return show(event)
+    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, AttributeError, ValueError):
+        pass  # what follows can always be told
     return msgspec.json.encode(
         {
             "id": event.id,
@@ -224,12 +230,18 @@ def frame(position: int, name: str, data: bytes) -> bytes:
     >>> frame(7, "charge.succeeded", b'{"a":\n1}')
     b'id: 7\nevent: charge.succeeded\ndata: {"a":\ndata: 1}\n\n'
     """
-    label = "".join(name.splitlines()).encode()
+    label = _label(name)
     if b"\r" in data or data.endswith(b"\n"):
         lines = b"\ndata: ".join(data.splitlines() or [b""])
     else:
         lines = data.replace(b"\n", b"\ndata: ")  # the same, three times as fast
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (position, label, lines)
+    # Joined, because the formatting of bytes copies a body of several KB twice.
+    return b"".join((b"id: %d\nevent: %s\ndata: " % (position, label), lines, b"\n\n"))
+
+
+@lru_cache(maxsize=1024)  # Stripe has some 250 types of events
+def _label(name: str) -> bytes:
+    return "".join(name.splitlines()).encode()
 
 
 def _reset(position: int) -> bytes:
