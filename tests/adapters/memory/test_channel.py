@@ -106,3 +106,14 @@ async def test_what_was_published_is_a_copy() -> None:
     await channel.publish([message(1, headers=headers)])
     headers["id"] = "ch_2"
     assert channel.messages[0].headers == {"id": "ch_1"}
+
+
+async def test_what_it_holds_is_a_copy_whoever_looks() -> None:
+    channel = MemoryChannel(ManualClock())
+    headers = {"type": "charge.succeeded"}
+    await channel.publish([Message(id="evt_1", key="pi_1", headers=headers, body=b"{}")])
+    headers["type"] = "changed by the publisher"
+    (looked_at,) = channel.messages
+    looked_at.headers["type"] = "changed by a consumer"
+    delivery = await channel.consumer("invoices").next(seconds=1)
+    assert delivery.message.headers == {"type": "charge.succeeded"}

@@ -79,7 +79,8 @@ class MemoryChannel:
     first: int = attrs.field(init=False, default=0)
     """The index of the oldest message that is still held. For the consumers."""
     _available: bool = attrs.field(default=True, kw_only=True, alias="available")
-    _messages: list[Message] = attrs.field(init=False, factory=list)
+    # As plain values, a copy of the headers among them: messages are made of them when somebody looks, if anybody does.
+    _messages: list[tuple[str, str, dict[str, str], bytes]] = attrs.field(init=False, factory=list)
     _known: dict[str, float] = attrs.field(init=False, factory=dict)
     _places: dict[str, _Place] = attrs.field(init=False, factory=dict)
     _stirred: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
@@ -97,7 +98,7 @@ class MemoryChannel:
     @property
     def messages(self) -> tuple[Message, ...]:
         """What the courier holds, in the order in which it came."""
-        return tuple(self._messages)
+        return tuple(map(_message, self._messages))
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """See `tillport.ports.channel.Channel`. Nothing is sent if one of them can never be."""
@@ -147,8 +148,11 @@ class MemoryChannel:
 
     def held(self, index: int) -> Message | None:
         """Return the message with that index, None past the end or while the channel is away. For the consumers."""
-        at = index - self.first
-        return self._messages[at] if self.available and 0 <= at < len(self._messages) else None
+        return _message(self._messages[index - self.first]) if self.holds(index) else None
+
+    def holds(self, index: int) -> bool:
+        """Tell whether `held` would return a message. For the consumers."""
+        return self._available and 0 <= index - self.first < len(self._messages)
 
     def _check_size(self, message: Message) -> None:
         together = "".join((*message.headers, *message.headers.values()))
@@ -165,11 +169,15 @@ class MemoryChannel:
         if since is not None and now - since < self.duplicate_window_seconds:
             return
         self._known[message.id] = now
-        copy = Message(id=message.id, key=message.key, headers=dict(message.headers), body=message.body)
-        self._messages.append(copy)
+        self._messages.append((message.id, message.key, dict(message.headers), message.body))
         if self.keeps is not None and len(self._messages) > self.keeps:
             self.first += 1
-            self._known.pop(self._messages.pop(0).id, None)
+            self._known.pop(self._messages.pop(0)[0], None)
+
+
+def _message(values: tuple[str, str, dict[str, str], bytes]) -> Message:
+    name, key, headers, body = values
+    return Message(id=name, key=key, headers=dict(headers), body=body)
 
 
 @attrs.define(eq=False)
@@ -244,7 +252,7 @@ class MemoryConsumer:
         late = [index for index, moment in self._place.due.items() if moment <= now]
         if late:
             return min(late)
-        if self._channel.held(self._place.next) is None:
+        if not self._channel.holds(self._place.next):
             return None
         self._place.next += 1
         return self._place.next - 1

@@ -26,6 +26,8 @@ class LocalDoorbell:
         """See `Doorbell.ring`. May be called from any thread."""
         with self._lock:
             self._rings += 1
+            if not self._waiting:
+                return
             waiting, self._waiting = self._waiting, set()
         for woken in waiting:
             try:
