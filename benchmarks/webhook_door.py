@@ -2,19 +2,21 @@
 
     python benchmarks/webhook_door.py [--count 8000] [--connections 32] [--rounds 3]
 
-Four servers (uvicorn, uvloop, httptools; one process each, one after another, in turns) take the same signed events
+Five servers (uvicorn, uvloop, httptools; one process each, one after another, in turns) take the same signed events
 of about 3 KB over keep-alive connections:
 
     post     an ordinary Litestar `@post` handler that reads the body and returns a dict
     mounted  a mounted ASGI handler that reads the body and answers
     door     Tillport's door at /webhooks/stripe: verified, decoded, recorded in a log in memory
     seed     the same at the seed's URL, /<APP-ID>/<API-KEY>/services/Stripe/webhooks/handler
+    lane     the same as `door` by the lane that `tillport serve` has in front of uvicorn's protocol
 
 The log is in memory, so that what is seen is the door and not a disk. Client and server share the machine: only
 ratios mean anything, and the server's own processor time per request means most.
 """
 
 import argparse
+import asyncio
 import collections
 import contextlib
 import hashlib
@@ -28,8 +30,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tillport.adapters.litestar import HttpFace, WebhookLane
 
 SECRET = "whsec_benchmark"
 PATHS = {
@@ -37,11 +44,12 @@ PATHS = {
     "mounted": "/mounted",
     "door": "/webhooks/stripe",
     "seed": "/APP-ID/API-KEY/services/Stripe/webhooks/handler",
+    "lane": "/webhooks/stripe",
 }
 
 
 def serve(name: str) -> None:
-    """Serve one of the four until the parent ends us."""
+    """Serve one of the five until the parent ends us."""
     import uvicorn
     from litestar import Litestar, Request, asgi, post
     from litestar.types import Receive, Scope, Send
@@ -60,21 +68,34 @@ def serve(name: str) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
+    http: Any = "httptools"
     if name in ("post", "mounted"):
         app = Litestar([ordinary, mounted], openapi_config=None, logging_config=None)
     else:
-        app = till_app()
+        face = till_face()
+        app = face.app
+        if name == "lane":
+            http = by_lane(face.lane)
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
-    config = uvicorn.Config(app, access_log=False, log_level="error", loop="uvloop", http="httptools")
+    config = uvicorn.Config(app, access_log=False, log_level="error", loop="uvloop", http=http)
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def till_app() -> object:
-    """Build the service with everything in memory."""
-    import asyncio
+def by_lane(lane: "WebhookLane") -> Callable[..., asyncio.Protocol]:
+    """Return what uvicorn makes its connections with."""
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-    from tillport.adapters.litestar import create_app
+    def connection(config, server_state, app_state, _loop=None):  # type: ignore[no-untyped-def] # uvicorn's own
+        others = partial(HttpToolsProtocol, config, server_state, app_state, _loop)
+        return lane.connection(server_state, others=others, keep_alive_seconds=config.timeout_keep_alive)
+
+    return connection
+
+
+def till_face() -> "HttpFace":
+    """Build the service with everything in memory."""
+    from tillport.adapters.litestar import create_face
     from tillport.adapters.memory.access import StaticKeyRing
     from tillport.adapters.memory.doorbell import LocalDoorbell
     from tillport.adapters.memory.event_log import MemoryEventLog
@@ -104,7 +125,7 @@ def till_app() -> object:
         doorbell=LocalDoorbell(clock),
         nonces=lambda: secrets.token_hex(8),
     )
-    return create_app(till, StaticKeyRing())
+    return create_face(till, StaticKeyRing())
 
 
 def requests(path: str, count: int) -> list[bytes]:
@@ -187,7 +208,7 @@ def cpu_seconds(process_id: int) -> float:
 
 @contextlib.contextmanager
 def server(name: str) -> Iterator[tuple[int, int]]:
-    """Run one of the four in a process of its own; yield its port and process id."""
+    """Run one of the five in a process of its own; yield its port and process id."""
     process = subprocess.Popen([sys.executable, __file__, "--serve", name], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -2,18 +2,25 @@
 
 The socket is bound before anything else, so that a taken port is told at once and a free one is known. Signals are
 uvicorn's, except that it would raise them again after its own end: the process would die before the log has drained.
+
+Plain webhooks are taken off the socket by the lane (`tillport.adapters.litestar.lane`), all else by uvicorn's protocol.
 """
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from tillport.adapters.cli.terminal import complain, say
 from tillport.adapters.compose import Service, Settings, open_service, read_settings, variable
@@ -26,6 +33,9 @@ DATABASE_SECONDS = 5.0
 SWITCH_SECONDS = 0.0001
 """How long a thread with a database row in its hands waits for a busy event loop to let go of the interpreter. Python's
 own 5 ms are as long as ten commits, and a commit waits for the interpreter several times."""
+GARBAGE_THRESHOLDS = (20_000, 50, 100)
+"""How many more objects than freed ones make Python look for cycles. A webhook leaves none, but the few hundred that
+wait for a commit look like growth, and at Python's own 700 the same living objects are visited again and again."""
 
 
 def run_service(*, host: str | None, port: int | None, config: Path | None, fd: int | None = None) -> int:
@@ -60,20 +70,52 @@ async def _serve(settings: Settings, listening: socket.socket) -> int:
     url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
     async with open_service(settings) as service:
         await _wait_for_the_log(service)
-        server = _Server(
-            uvicorn.Config(
-                service.app(),
-                http="httptools",
-                log_config=None,
-                log_level="warning",
-                access_log=False,  # URLs of the seed's form hold API keys
-                server_header=False,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-            ),
-            lambda: say(_welcome(url, settings)),
-        )
+        server = _Server(_config(service), partial(_ready, url, settings))
         await server.serve(sockets=[listening])
     return 0 if server.started else 1
+
+
+def _config(service: Service) -> uvicorn.Config:
+    face = service.face()
+
+    def connection(
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> asyncio.Protocol:
+        return face.lane.connection(
+            server_state,
+            others=partial(HttpToolsProtocol, config, server_state, app_state, _loop),
+            keep_alive_seconds=config.timeout_keep_alive,
+            loop=_loop,
+        )
+
+    return uvicorn.Config(
+        face.app,
+        http=cast("type[asyncio.Protocol]", connection),  # uvicorn says class, and calls it
+        proxy_headers=False,  # nothing here asks who the client is, or by which scheme it came
+        log_config=None,
+        log_level="warning",
+        access_log=False,  # URLs of the seed's form hold API keys
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def _ready(url: str, settings: Settings) -> None:
+    _tune_garbage_collection()
+    say(_welcome(url, settings))
+
+
+def _tune_garbage_collection() -> None:
+    """Leave what was there at the start out of every later look, and look less often.
+
+    For a process that is ours alone, so never on import and never for an embedder.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 async def _wait_for_the_log(service: Service) -> None:

@@ -38,6 +38,8 @@ from tillport.ports.policy import ChargePolicy
 if TYPE_CHECKING:
     from litestar import Litestar
 
+    from tillport.adapters.litestar import HttpFace
+
 
 MEMORY_MESSAGES_MAX = 1_000
 """How many messages the courier in memory holds for listeners in this process; the log is the record."""
@@ -62,11 +64,15 @@ class Service:
 
         `/metrics` tells of `effects` too, if the embedder hands its queue in.
         """
+        return self.face(effects=effects).app
+
+    def face(self, *, effects: EffectQueue[Any] | None = None) -> "HttpFace":
+        """Make what `app` makes, with the lane that a server of uvicorn's make may take webhooks by."""
         from tillport.adapters.compose.metrics import metrics_of
-        from tillport.adapters.litestar import HttpSettings, create_app
+        from tillport.adapters.litestar import HttpSettings, create_face
 
         settings = self.settings
-        return create_app(
+        return create_face(
             self.till,
             self.keys,
             settings=HttpSettings(

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import attrs
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.types import ControllerRouterHandler
@@ -12,6 +13,7 @@ from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.errors import EXCEPTION_HANDLERS
 from tillport.adapters.litestar.events import events_handler
 from tillport.adapters.litestar.health import health_handlers
+from tillport.adapters.litestar.lane import WebhookLane
 from tillport.adapters.litestar.seed import seed_handlers
 from tillport.adapters.litestar.settings import HttpSettings
 from tillport.adapters.litestar.signals import stopping_on_signals
@@ -54,6 +56,14 @@ def seed_router(door: Door) -> Router:
     return Router("/", route_handlers=seed_handlers(door), exception_handlers=EXCEPTION_HANDLERS)
 
 
+@attrs.frozen
+class HttpFace:
+    """The service's application, and the lane past it for whoever runs the server too."""
+
+    app: Litestar
+    lane: WebhookLane
+
+
 def create_app(
     till: Till,
     keys: KeyRing,
@@ -70,6 +80,18 @@ def create_app(
 
     Raises `ValueError` for a `default_app_key` that is no app key.
     """
+    return create_face(till, keys, settings=settings, lifespan=lifespan, route_handlers=route_handlers).app
+
+
+def create_face(
+    till: Till,
+    keys: KeyRing,
+    *,
+    settings: HttpSettings | None = None,
+    lifespan: Sequence[Lifespan] = (),
+    route_handlers: Sequence[ControllerRouterHandler] = (),
+) -> HttpFace:
+    """Return what `create_app` returns, with the lane that spares its webhooks the way through the server."""
     door = Door(till, keys, settings=settings)
     settings = door.settings
 
@@ -82,7 +104,7 @@ def create_app(
             with stopping_on_signals(door.stop):
                 yield
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[till_router(door), seed_router(door), *route_handlers],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[*lifespan, ends],
@@ -90,6 +112,7 @@ def create_app(
         openapi_config=None,  # its pages load scripts from elsewhere; docs/reference/http.md is the reference
         logging_config=None,  # Litestar would rewrite the root logger
     )
+    return HttpFace(app, WebhookLane(door, WEBHOOK_PATH))
 
 
 def _cors(settings: HttpSettings) -> CORSConfig | None:

@@ -8,33 +8,28 @@ from litestar.types import HTTPScope, Send
 
 from tillport.adapters.litestar.errors import log_failure, problem_of, speaks_backendless
 
+Headers = tuple[tuple[bytes, bytes], ...]
+
 _JSON = (b"content-type", b"application/json")
 _NO_STORE = (b"cache-control", b"no-store")
 
 
-async def answer(
-    send: Send, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = (_NO_STORE,)
-) -> None:
-    """Send a JSON answer."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [_JSON, (b"content-length", b"%d" % len(body)), *headers],
-        }
-    )
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+def json_headers(body: bytes, further: Headers) -> Headers:
+    """Return the headers of a JSON answer."""
+    return (_JSON, (b"content-length", b"%d" % len(body)), *further)
 
 
-async def answer_problem(scope: HTTPScope, send: Send, error: Exception) -> None:
-    """Send what the caller is told of an exception, and log it if it is ours."""
+def problem_answer(scope: HTTPScope, error: Exception) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body of what the caller is told of an exception, and log it if it is ours."""
     problem = problem_of(error)
     if problem.status >= 500:
         log_failure(error, scope)
-    headers = tuple((name.lower().encode(), value.encode()) for name, value in problem.headers.items())
-    await answer(
-        send,
-        problem.status,
-        problem.body(backendless=speaks_backendless(scope["path"])),
-        (_NO_STORE, *headers),
-    )
+    body = problem.body(backendless=speaks_backendless(scope["path"]))
+    further = tuple((name.lower().encode(), value.encode()) for name, value in problem.headers.items())
+    return problem.status, json_headers(body, (_NO_STORE, *further)), body
+
+
+async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Send an answer whole."""
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -4,6 +4,8 @@ Where the path allows it, it is an ASGI application that reads `receive` itself,
 does for a handler costs more than verifying and recording. Litestar 2.25 routes no such application at a path with
 parameters, so at the seed's first form an ordinary handler does the same. Whoever knocks is authenticated by the
 signature, by nothing else.
+
+`tillport serve` takes nearly all webhooks before they come here: see `lane`, which shares `take` with both handlers.
 """
 
 import logging
@@ -13,7 +15,7 @@ from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler, asgi
 from litestar.types import HTTPScope, Receive, Send
 
 from tillport.adapters.litestar.access import header
-from tillport.adapters.litestar.asgi import answer, answer_problem
+from tillport.adapters.litestar.asgi import answer, json_headers, problem_answer
 from tillport.adapters.litestar.body import read_body
 from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.refusals import Disconnected, MethodNotAllowed
@@ -22,7 +24,8 @@ from tillport.domain import WebhookRefused
 
 logger = logging.getLogger("tillport.http")
 
-_RECEIVED = b'{"received":true}'
+RECEIVED = b'{"received":true}'
+_RECEIVED_HEADERS = json_headers(RECEIVED, ())
 
 
 def webhook_handler(door: Door, path: str) -> ASGIRouteHandler:
@@ -34,13 +37,13 @@ def webhook_handler(door: Door, path: str) -> ASGIRouteHandler:
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(allowed="POST")  # noqa: TRY301 - one place turns errors into answers
-            await _take(door, scope, receive)
+            await _read_and_take(door, scope, receive)
         except Disconnected:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, Stripe gets an answer, and nothing leaks
-            await answer_problem(scope, send, error)
+            await answer(send, *problem_answer(scope, error))
         else:
-            await answer(send, 200, _RECEIVED, ())
+            await answer(send, 200, _RECEIVED_HEADERS, RECEIVED)
 
     return webhook
 
@@ -51,16 +54,21 @@ def webhook_handler_with_parameters(door: Door, path: str) -> HTTPRouteHandler:
     @post(path, status_code=200, include_in_schema=False)
     async def webhook_with_parameters(request: AnyRequest) -> Response[bytes]:
         """Take a webhook, as its faster sister does."""
-        await _take(door, request.scope, request.receive)
-        return Response(_RECEIVED, media_type="application/json")
+        await _read_and_take(door, request.scope, request.receive)
+        return Response(RECEIVED, media_type="application/json")
 
     return webhook_with_parameters
 
 
-async def _take(door: Door, scope: HTTPScope, receive: Receive) -> None:
+async def _read_and_take(door: Door, scope: HTTPScope, receive: Receive) -> None:
     body = await read_body(scope, receive, bytes_max=door.settings.webhook_bytes_max)
+    await take(door, body, header(scope, b"stripe-signature"))
+
+
+async def take(door: Door, body: bytes, signature: str | None) -> None:
+    """Verify and record a webhook. Raises what `Till.receive` raises; a refusal is logged by its code alone."""
     try:
-        await door.till.receive(body, header(scope, b"stripe-signature"))
+        await door.till.receive(body, signature)
     except WebhookRefused as error:
         logger.info("webhook refused: %s", error.code)
         raise
