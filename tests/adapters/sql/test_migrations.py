@@ -49,6 +49,19 @@ def test_what_creates_itself_is_what_migrations_make(engine, tmp_path) -> None:
     assert wanted_revision() == REVISION
 
 
+def test_a_file_of_the_first_version_serves_as_it_is(engine, tmp_path) -> None:
+    with engine.begin() as connection:
+        upgrade(connection, revision="0001")
+    store = SqliteStore(tmp_path / "host.sqlite3")
+    asyncio.run(store.read(lambda _: None))
+    asyncio.run(store.aclose())
+    before = shape(tmp_path / "host.sqlite3")
+    with engine.begin() as connection:
+        upgrade(connection)
+        assert check(connection).ok
+    assert shape(tmp_path / "host.sqlite3") == before
+
+
 def test_an_empty_database_becomes_ours_and_again_is_nothing(engine) -> None:
     with engine.begin() as connection:
         before = check(connection)

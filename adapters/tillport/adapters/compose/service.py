@@ -118,7 +118,7 @@ async def open_service(
             gateway = _stripe_gateway(settings, clock, stripe_http_client, closing)
         # Readers gather only where the time passes by itself: a simulation's clock would let them wait for ever.
         tail = SharedTail(stores.log, clock, gather_seconds=GATHER_SECONDS if time_passes else 0.0)
-        log = GroupCommit(tail, commits_in_flight_max=stores.commits_in_flight_max)
+        log = GroupCommit(tail)
         closing.push_async_callback(log.aclose)
         if channel is None:
             channel = _channel(settings.messaging_url, clock, closing)
@@ -134,7 +134,7 @@ async def open_service(
                 [secret.reveal() for secret in settings.signing_secrets], livemode=gateway.livemode
             ),
             log=log,
-            doorbell=stores.doorbell,
+            doorbell=stores.recorders_doorbell or stores.doorbell,
             nonces=nonces or _nonce,
             open_channel=settings.open_channel,
         )

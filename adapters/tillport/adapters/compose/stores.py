@@ -28,8 +28,8 @@ class Stores:
     cursors: Cursors
     attempts: AttemptBook
     doorbell: Doorbell
-    commits_in_flight_max: int = 1
-    """How many commits gain from being under way at once: SQLite has one writer."""
+    recorders_doorbell: Doorbell | None = None
+    """The bell for those who record through `log`, where the log itself rings; else they ring `doorbell`."""
 
 
 def sqlite_path(database_url: str) -> Path:
@@ -89,7 +89,7 @@ async def _postgres(url: str, clock: Clock) -> AsyncIterator[Stores]:
     from tillport.adapters.sql.own_events import OwnEvents
     from tillport.adapters.sql.postgres import PostgresCursors, PostgresEventLog, PostgresLedger
     from tillport.adapters.sql.postgres_attempts import postgres_attempts
-    from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
+    from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell, RungByTheLog
     from tillport.adapters.sql.postgres_store import PostgresStore
 
     store = PostgresStore(url)
@@ -103,7 +103,7 @@ async def _postgres(url: str, clock: Clock) -> AsyncIterator[Stores]:
             cursors=PostgresCursors(store),
             attempts=postgres_attempts(store),
             doorbell=bell,
-            commits_in_flight_max=2,
+            recorders_doorbell=RungByTheLog(bell),
         )
     finally:
         tending.cancel()

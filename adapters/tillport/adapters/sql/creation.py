@@ -16,8 +16,11 @@ _ALSO: Final = (
     effects_tables.TABLES
 )  # of a module of their own: imported here, so that they are always among ours
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The migration that the tables of this version of Tillport amount to."""
+
+_SAME_ON_SQLITE: Final = ("0001", REVISION)
+"""What came after the first of these changed nothing on SQLite: such a file need not be upgraded."""
 
 VERSION_TABLE: Final = "tillport_version"
 """Where a database notes its migration: Alembic's table under a name of its own, apart from the host's."""
@@ -74,7 +77,7 @@ def create_sqlite(connection: sqlite3.Connection) -> None:
                 connection.execute("ROLLBACK")
             raise
     (revision,) = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608 - a constant
-    if revision != REVISION:
+    if revision not in _SAME_ON_SQLITE:
         raise sqlite3.OperationalError(
             f"the file's tables are of version {revision}, this Tillport needs {REVISION}: run `tillport db upgrade`"
         )

@@ -29,6 +29,7 @@ from tillport.adapters.sql.postgres_statements import (
     PLAIN_ARRAYS,
     page_statement,
     picking_statement,
+    placing_statement,
     record_arrays,
     record_statement,
     span_statement,
@@ -39,6 +40,8 @@ from tillport.adapters.sql.postgres_store import (
     PostgresStore,
     StoreUnavailable,
     ValuesRefused,
+    collided,
+    lacks_tables,
     met_a_lock,
     was_rolled_back,
 )
@@ -77,6 +80,7 @@ from tillport.ports.selector import Selector
 _REMEDY: Final = (
     "Look at the database: does it run, does it take connections, has its disk room? Then try again."
 )
+_UPGRADE: Final = "Its tables are not those of this version of Tillport. Run: tillport db upgrade."
 _RECORD: Final = record_statement(with_aliases=False)
 _RECORD_WITH_ALIASES: Final = record_statement(with_aliases=True)
 _ATTEMPTS: Final = 3
@@ -91,7 +95,8 @@ def _told_as(error_type: type[TillportError], what: str) -> Iterator[None]:
     try:
         yield
     except (StoreUnavailable, ValuesRefused) as error:
-        raise error_type(f"{what} can't be reached now. {error}", remedy=_REMEDY) from error
+        remedy = _UPGRADE if lacks_tables(error) else _REMEDY
+        raise error_type(f"{what} can't be reached now. {error}", remedy=remedy) from error
 
 
 async def record_on_asyncpg(connection: Connection, events: Sequence[Event]) -> list[bool]:
@@ -131,8 +136,10 @@ class PostgresEventLog:
             refuse_unrecordable(event)
         if not events:
             return []
+        if self.sequencer.at_work:
+            await self.sequencer.idle()  # so that what this process recorded before stands before this
         values = record_arrays(events)
-        statement = _RECORD if len(values) == PLAIN_ARRAYS else _RECORD_WITH_ALIASES
+        statement = placing_statement(with_aliases=len(values) > PLAIN_ARRAYS, sender=self.sequencer.name)
         with _told_as(LogUnavailable, "The event log"):
             try:
                 rows = await self._insert(statement, values)
@@ -147,10 +154,12 @@ class PostgresEventLog:
                     f"Another open transaction holds one of these events. {error}",
                     remedy="Send it again once that transaction is over.",
                 ) from error
-        numbers = {row[0]: row[1] for row in rows}
+        numbers = {event_id: number for event_id, number, _ in rows}
         if self._own is not None:
             self._own.note(events, numbers)
-        if numbers:
+        if rows and rows[0][2]:
+            self.sequencer.placed()
+        elif rows:
             self.sequencer.kick(numbers.values())
         return first_of_each(events, set(numbers))
 
@@ -158,8 +167,8 @@ class PostgresEventLog:
         for _ in range(_ATTEMPTS - 1):
             try:
                 return await self._store.fetch(statement, *values)
-            except StoreUnavailable as error:
-                if not was_rolled_back(error):
+            except (StoreUnavailable, ValuesRefused) as error:
+                if not was_rolled_back(error) and not collided(error):
                     raise
         return await self._store.fetch(statement, *values)
 

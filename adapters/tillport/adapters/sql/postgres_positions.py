@@ -6,38 +6,43 @@ there and never learns of 42. A transaction may stay open for minutes, when a ho
 
 The rules.
 
-1. Inserting draws `seq`, which says only in which order events were inserted, and leaves `seq` in
-   `tillport_pending`, in the same transaction. It takes no lock that another insert would want.
-2. After the commit somebody *sequences*: takes what is visible in `tillport_pending` out of it and appends it to
-   `tillport_order` under the next positions, in one transaction. What is not committed is not visible, and is left
-   for later; nobody waits for it.
-3. Whoever sequences holds one advisory lock from before it looks until after its commit is visible to all
-   (PostgreSQL lets go of locks after that). So positions become visible in their own order, without gaps. The lock is
-   taken by a statement of its own, because the next statement must see everything that the one before us placed.
+1. A position is drawn from a sequence by whoever holds one advisory lock, and the lock is held until the commit that
+   makes the position visible is seen by all (PostgreSQL lets go of locks after that). So positions become visible in
+   their own order. A commit that fails leaves a gap, which means nothing.
+2. What a process of ours records is committed at once, by one statement: it inserts the events, then takes the lock,
+   draws their positions, writes them to `tillport_order` and tells everybody. It waits for another process's commit at
+   most, because nobody holds the lock while waiting for anything else: whoever must wait for a host's transaction, which
+   holds one of the events, waits before asking for the lock. An event is there to be read when it is acknowledged.
+3. A host's transaction must not hold the lock, since it may stay open. It leaves `seq`, which says only in which order
+   rows were inserted, in `tillport_pending`. After its commit somebody *sequences*: takes what is visible there out of
+   it and gives it positions, in a short transaction of its own. What is not committed is not visible, and is left for
+   later; nobody waits for it.
 4. Readers see positions alone. A page is read by one statement: head, horizon and rows are of one moment.
 
 It follows that a position that was handed out is final, that nothing ever appears before it, and that any number of
-sequencers may race or die at any point: one of them places an event, or its transaction is rolled back and another
-places it. There is no leader to be lost and no lease to run out. The commit that places is as durable as any other:
-if it could be lost after a reader saw it, another order might take its place.
+processes may race or die at any point. There is no leader to be lost and no lease to run out.
 
-Who sequences. The process that recorded places its own: `record` *kicks* the process's `Sequencer` with the numbers
-that it inserted. It runs while the caller is being answered, and takes together whatever this process recorded
-meanwhile. So an event is visible one commit after it is durable, and no two processes do the same work. If the process
-dies in between, another one's `sweep` (once a second, one look at an almost always empty table) finds what waits
-longer than it should. A transaction of a host's tells by `NOTIFY` that it committed, which wakes the sweeps at once.
+Why a sequence, and not `max(position) + 1`: a statement sees the table as it was when the statement began, which is
+before it got the lock; a sequence is always read as it is now. Nor is there a counter row for the head: while a
+transaction is open for long, PostgreSQL keeps every version of that row, and each batch would wade through all of them.
 
-In which order. What one process recorded, one call after the other, has that order: its own numbers are placed in the
-order in which they were drawn, and a sweep takes everything that is visible, lowest number first. (Taking *some* of
-what another process left waiting would not do: it might take that one's second event and leave the first.) What
-several processes record within the few milliseconds of a commit has the order in which they place it. What a host
-records stands where its commit, not its insert, came to be seen.
+Who sequences. A host's transaction tells by `NOTIFY` that it committed, which wakes a *sweep* in every process: the
+first takes everything that is visible, lowest number first. If that was not heard, there is a look once a second at an
+almost always empty table. (Taking *some* of it would not do: it might be a transaction's second event without its first.)
 
-A price that long-open transactions would otherwise set. While one is open, PostgreSQL keeps every row version deleted
-since: searching `tillport_pending` from its start wades through all of them (measured: 1 ms for each 10,000). So a kick
-names the numbers that it means, which finds them at once; only a sweep looks from the start, and rests the longer the
-longer it took. Nor is there a counter row for the head, which every batch would leave a dead version of: the head is
-`max(position)` of a table that is only appended to.
+An older version of Tillport gave every position in this second way, as `max(position) + 1`, and the sequence knows
+nothing of those. While one is still at work the statement finds the sequence behind the log's head, and leaves its
+batch waiting; or it meets a position that is taken, and is tried again. Whoever sequences first brings the sequence
+up to the head. The same heals a copy of the database that came without its sequences. Such a batch is placed by the
+process that recorded it, which was told its numbers: it *kicks* its `Sequencer`.
+
+In which order. An event that was acknowledged before another one was sent stands before it, whichever processes
+recorded them. What a host records stands where its commit, not its insert, came to be seen.
+
+A price that long-open transactions set. While one is open, PostgreSQL keeps every row version deleted since:
+searching `tillport_pending` from its start wades through all of them (measured: 1 ms for each 10,000). Only what hosts
+record passes through there; a kick names the numbers that it means, which finds them at once; and a sweep rests the
+longer the longer it took.
 """
 
 import asyncio
@@ -61,7 +66,7 @@ _ATTEMPTS: Final = 3
 
 @attrs.define(eq=False)
 class Sequencer:
-    """Give positions to what was recorded. One per process and database; any number may be at work.
+    """Give positions to what waits for them. One per process and database; any number may be at work.
 
     Each time it has placed something it calls the `tell` that was handed in, besides telling all others by NOTIFY.
     """
@@ -79,6 +84,11 @@ class Sequencer:
     def at_work(self) -> bool:
         """Whether it is placing events now, and will tell when it has."""
         return self._task is not None
+
+    def placed(self) -> None:
+        """Say that what this process recorded has its positions already, and that all others were told."""
+        if self.tell is not None:
+            self.tell()
 
     def kick(self, numbers: Iterable[int]) -> None:
         """Say that events with these numbers were committed. Never blocks, never raises."""
@@ -125,7 +135,7 @@ class Sequencer:
             self._task = None
 
     async def _place(self, script: str) -> int:
-        placed = int((await self._store.script(script)).rpartition(" ")[2])
-        if placed and self.tell is not None:
-            self.tell()
-        return placed
+        count = int((await self._store.script(script)).rpartition(" ")[2])
+        if count:
+            self.placed()
+        return count

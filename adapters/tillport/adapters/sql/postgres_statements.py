@@ -35,15 +35,68 @@ _TYPES: Final = {"key_is_alias": "bool", "livemode": "bool", "created": "bigint"
 _COLUMNS: Final = ", ".join(EVENT_COLUMNS)
 
 
-def record_statement(mark: Callable[[int], str] = "${}".format, *, with_aliases: bool) -> str:
-    """Return the statement that records a batch, and returns id and `seq` of each event that is new.
+_POSITIONS: Final = "tillport_order_position_seq"
+"""The sequence that positions are drawn from, under `_SEQUENCING_LOCK` alone."""
 
-    Its values are arrays: the events' ranks (which is the how-manieth, from 1), one array for each of
-    `EVENT_COLUMNS`, and with aliases also those and the ids of their events. `mark` writes a driver's placeholder.
+_HEAD: Final = (
+    "greatest((SELECT max(position) FROM tillport_order), "
+    "(SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
+)
+
+_LEFT_WAITING: Final = "queued AS (INSERT INTO tillport_pending (seq) SELECT seq FROM fresh"
+
+
+def record_statement(mark: Callable[[int], str] = "${}".format, *, with_aliases: bool) -> str:
+    """Return the statement that records a batch, leaves it waiting for positions, and returns id and `seq` of each new event.
+
+    For a transaction that may stay open. Its values are arrays: the events' ranks (which is the how-manieth, from 1),
+    one array for each of `EVENT_COLUMNS`, and with aliases also those and the ids of their events. `mark` writes a
+    driver's placeholder.
 
     Hand the events in by the order of their ids. Two batches that hold the same two events then wait for each other
     where they might otherwise deadlock; the ranks say in which order the events were recorded nevertheless.
     """
+    return _record(mark, f"{_LEFT_WAITING})", "SELECT event_id, seq FROM fresh", with_aliases=with_aliases)
+
+
+@lru_cache(maxsize=64)
+def placing_statement(*, with_aliases: bool, sender: str) -> str:
+    """Return the statement that records a batch, gives it positions and tells everybody. Its values are the same.
+
+    Each row ends with whether the batch was placed; if not, it was left waiting, because positions were given by an
+    older version of Tillport and the sequence lags behind them: the sequencer's script brings it up. To be committed
+    by itself, at once. `sender` is a word of our own making. See `postgres_positions`.
+    """
+    assert sender.isalnum()
+    return _record(
+        "${}".format,
+        _placed(sender),
+        f"SELECT event_id, seq, {_IS_PLACED} FROM fresh",  # noqa: S608 - constants
+        with_aliases=with_aliases,
+    )
+
+
+_IS_PLACED: Final = "EXISTS (SELECT 1 FROM told)"
+
+
+def _placed(sender: str) -> str:
+    return (
+        # All rows are in before the lock is asked for: whoever waits for a host's transaction holds up nobody else.
+        "counted AS MATERIALIZED (SELECT count(*) AS new FROM fresh), "  # noqa: S608 - numbers, constants and a word of ours
+        # For this lock one waits as long as a statement may take: those who hold it are committing.
+        "locked AS MATERIALIZED (SELECT new, set_config('lock_timeout', '0', true), "
+        f"pg_advisory_xact_lock({_SEQUENCING_LOCK}) FROM counted WHERE new > 0), "
+        # It names `new`, so that it is read after the lock was taken; the head is that of the statement's beginning.
+        "drawn AS MATERIALIZED (SELECT last_value FROM locked CROSS JOIN LATERAL "
+        f"(SELECT last_value FROM {_POSITIONS} WHERE new > 0 OFFSET 0) AS positions), "
+        f"told AS MATERIALIZED (SELECT pg_notify('{NEWS}', '{sender}') FROM drawn WHERE last_value >= {_HEAD}), "
+        f"placed AS (INSERT INTO tillport_order (position, seq) SELECT nextval('{_POSITIONS}'), seq "
+        f"FROM (SELECT seq FROM fresh ORDER BY seq) AS ordered WHERE {_IS_PLACED}), "
+        f"{_LEFT_WAITING} WHERE NOT {_IS_PLACED})"
+    )
+
+
+def _record(mark: Callable[[int], str], then: str, result: str, *, with_aliases: bool) -> str:
     types = ["int", *(_TYPES.get(name, "text") for name in EVENT_COLUMNS), "text", "text"]
     arrays = [f"CAST({mark(number)} AS {kind}[])" for number, kind in enumerate(types, 1)]
     aliases = (
@@ -61,8 +114,7 @@ def record_statement(mark: Callable[[int], str] = "${}".format, *, with_aliases:
         "WHERE u.event_id <> ALL (ARRAY(SELECT t.event_id FROM tillport_tombstones AS t "
         f"WHERE t.event_id = ANY ({arrays[1]}))) "
         "ON CONFLICT (event_id) DO NOTHING RETURNING event_id, seq), "
-        "queued AS (INSERT INTO tillport_pending (seq) SELECT seq FROM fresh)"
-        f"{aliases if with_aliases else ''} SELECT event_id, seq FROM fresh"
+        f"{then}{aliases if with_aliases else ''} {result}"
     )
 
 
@@ -94,10 +146,6 @@ def _dense(ranks: list[int]) -> list[int]:
     return [place[rank] for rank in ranks]
 
 
-_HEAD: Final = (
-    "greatest((SELECT max(position) FROM tillport_order), "
-    "(SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
-)
 HEAD: Final = f"SELECT {_HEAD}"
 PLACES: Final = (
     f"SELECT ends.*, place.* FROM (SELECT {_HEAD} AS head, {HORIZON} AS horizon) AS ends "  # noqa: S608 - constants
@@ -125,9 +173,12 @@ def _sequence(which: str, sender: str) -> str:
     assert sender.isalnum()
     return (
         f"SELECT pg_advisory_xact_lock({_SEQUENCING_LOCK}); "  # noqa: S608 - numbers, constants and a word of ours
+        # Positions of an older version's, or a sequence that a restored copy did not bring along.
+        f"SELECT setval('{_POSITIONS}', head) FROM {_POSITIONS}, (SELECT {_HEAD} AS head) AS ends WHERE head > last_value; "
         f"WITH taken AS (DELETE FROM tillport_pending WHERE seq IN {which} RETURNING seq), "
-        f"placed AS (INSERT INTO tillport_order (position, seq) SELECT {_HEAD} + row_number() OVER (ORDER BY seq), seq "
-        f"FROM taken RETURNING 1) SELECT (SELECT pg_notify('{NEWS}', '{sender}')) FROM placed"
+        f"placed AS (INSERT INTO tillport_order (position, seq) SELECT nextval('{_POSITIONS}'), seq "
+        "FROM (SELECT seq FROM taken ORDER BY seq) AS ordered RETURNING 1) "
+        f"SELECT (SELECT pg_notify('{NEWS}', '{sender}')) FROM placed"
     )
 
 

@@ -38,6 +38,8 @@ https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
 _ROLLED_BACK: Final = ("40001", "40P01")
 _LOCKED: Final = "55P03"
+_NOT_UNIQUE: Final = "23505"
+_NOT_THERE: Final = ("42P01", "42703")
 
 _SESSION: Final = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')"
 
@@ -52,6 +54,10 @@ class StoreUnavailable(Exception):
 
 class ValuesRefused(Exception):
     """The database will never take these values."""
+
+    def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 Connection: TypeAlias = Any
@@ -214,13 +220,23 @@ def told(error: asyncpg.PostgresError) -> StoreUnavailable | ValuesRefused:
     sqlstate = getattr(error, "sqlstate", None) or "?????"
     what = f"PostgreSQL says {sqlstate} ({type(error).__name__})."
     if sqlstate.startswith(_ABOUT_THE_VALUES):
-        return ValuesRefused(what)
+        return ValuesRefused(what, sqlstate=sqlstate)
     return StoreUnavailable(what, sqlstate=sqlstate)
 
 
-def was_rolled_back(error: StoreUnavailable) -> bool:
+def was_rolled_back(error: StoreUnavailable | ValuesRefused) -> bool:
     """Tell whether the transaction was given up in favour of another, so that it may simply be tried again."""
     return error.sqlstate in _ROLLED_BACK
+
+
+def lacks_tables(error: StoreUnavailable | ValuesRefused) -> bool:
+    """Tell whether a table, a sequence or a column is missing: the database is of another version."""
+    return error.sqlstate in _NOT_THERE
+
+
+def collided(error: StoreUnavailable | ValuesRefused) -> bool:
+    """Tell whether something unique was there already."""
+    return error.sqlstate == _NOT_UNIQUE
 
 
 def met_a_lock(error: StoreUnavailable) -> bool:

@@ -6,9 +6,9 @@ Rules that everything else here follows:
   every index a second time and leave a dead row behind. (Erasure, which is rare, is the one exception.)
 * `seq` says in which order rows were *inserted*; a **position** says where readers find an event. On SQLite there
   is one writer at a time and both are the same number. On PostgreSQL a transaction may commit long after it drew
-  its `seq`, so a reader that follows `seq` would be overtaken. There the insert leaves `seq` in
-  `tillport_pending`, and whoever holds the row `head` of `tillport_log_state` moves what has been committed into
-  `tillport_order`, giving positions without gaps. Nobody waits for anybody's open transaction.
+  its `seq`, so a reader that follows `seq` would be overtaken. There `tillport_order` says which event stands where.
+  We write it with the events, one commit at a time. What is recorded in a host's transaction waits in
+  `tillport_pending` until that is committed. Nobody waits for anybody's open transaction.
 * `id = 'x'` finds an event by any alias through three indexes: `id`, `payment_key` (where `key_is_alias`), and
   `tillport_aliases` for the aliases that are neither. Most events have none of those and cost nothing extra.
 * An event id is never forgotten. Retention first writes a tombstone and later takes the row, so that at every
@@ -104,7 +104,7 @@ pending: Final = Table(
 order: Final = Table(
     "tillport_order",
     metadata,
-    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, Identity(always=False), primary_key=True),
     Column("seq", BigInteger, nullable=False, unique=True),
     comment="which event stands at which position",
     info=_POSTGRESQL,

@@ -9,18 +9,11 @@ from tillport.adapters.conformance.doorbell import doorbell_laws
 from tillport.adapters.conformance.samples import event
 from tillport.adapters.runtime.clock import SystemClock
 from tillport.adapters.sql.postgres import PostgresEventLog
-from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
-from tillport.adapters.sql.postgres_positions import Sequencer
+from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell, RungByTheLog
+from tillport.adapters.sql.postgres_statements import record_arrays, record_statement
 from tillport.adapters.sql.postgres_store import PostgresStore
 
 LAWS = doorbell_laws(any_thread=True)
-
-
-class DiedAfterTheCommit(Sequencer):
-    """Places nothing any more."""
-
-    def kick(self, numbers) -> None:
-        pass
 
 
 @asynccontextmanager
@@ -68,21 +61,22 @@ async def test_a_ring_reaches_other_processes(database) -> None:
             await other.wait(heard, seconds=20)
 
 
-async def test_a_batch_rings_once_and_nobody_else_sequences(database) -> None:
+async def test_a_batch_rings_once(database) -> None:
     async with process(database) as (log, bell, _), process(database) as (_, other, _):
         before, heard = bell.rings, other.rings
         await log.record([event(number) for number in range(20)])
-        bell.ring()  # as the core does: the ring that follows the positions stands for it
-        await log.sequencer.idle()
+        RungByTheLog(bell).ring()  # as the core does
         await other.wait(heard, seconds=20)
         await asyncio.sleep(0.05)
         assert (bell.rings - before, other.rings - heard) == (1, 1)
 
 
-async def test_what_a_dead_process_left_is_placed_by_another(database) -> None:
+async def test_what_was_left_waiting_is_placed_though_nobody_tells(database) -> None:
     async with process(database) as (log, _, store):
-        dead = PostgresEventLog(store, DiedAfterTheCommit(store))
-        await dead.record([event(1), event(2)])
+        statement = record_statement(with_aliases=False)
+        await store.fetch(
+            statement, *record_arrays([event(1), event(2)])
+        )  # as a host does who then can't notify
         async with asyncio.timeout(10):
             while await log.head() < 2:  # noqa: ASYNC110 - what is waited for is elsewhere
                 await asyncio.sleep(0.02)

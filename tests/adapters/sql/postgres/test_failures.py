@@ -57,7 +57,7 @@ def test_what_is_about_the_values_is_refused_without_repeating_them(error) -> No
 
 async def test_a_bad_row_fails_alone_in_its_batch(store) -> None:
     log = PostgresEventLog(store)
-    async with aclosing(GroupCommit(log, commits_in_flight_max=2)) as group:
+    async with aclosing(GroupCommit(log)) as group:
         bad = event(3, id=TOO_LONG)
         answers = await asyncio.gather(
             *(group.record([one]) for one in (event(1), event(2), bad, event(4), event(5))),
@@ -72,7 +72,7 @@ async def test_a_bad_row_fails_alone_in_its_batch(store) -> None:
 
 async def test_an_event_that_a_hosts_open_transaction_holds_fails_alone(store, database) -> None:
     log = PostgresEventLog(store)
-    async with aclosing(GroupCommit(log, commits_in_flight_max=2)) as group:
+    async with aclosing(GroupCommit(log)) as group:
         host = await asyncpg.connect(database)
         try:
             transaction = host.transaction()

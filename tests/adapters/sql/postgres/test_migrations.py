@@ -11,7 +11,9 @@ from tillport.adapters.conformance.samples import event
 from tillport.adapters.sql.creation import REVISION
 from tillport.adapters.sql.migrate import check, on_database, sql, upgrade
 from tillport.adapters.sql.postgres import PostgresEventLog
+from tillport.adapters.sql.postgres_statements import record_arrays, record_statement
 from tillport.adapters.sql.postgres_store import PostgresStore
+from tillport.ports.event_log import LogUnavailable
 
 
 @pytest.fixture
@@ -67,6 +69,53 @@ def test_several_upgrades_at_once_are_one(empty) -> None:
 def test_the_sql_that_is_printed_does_the_same(postgres, empty) -> None:
     postgres.psql(sql("postgresql"), database=empty.rpartition("/")[2])
     assert on_database(empty, check).ok
+
+
+async def test_positions_go_on_where_the_first_tables_left_off(empty) -> None:
+    def upgrade_to(revision: str) -> None:
+        on_database(empty, lambda connection: upgrade(connection, revision=revision))
+
+    await asyncio.to_thread(upgrade_to, "0001")
+    async with aclosing(PostgresStore(empty)) as store:
+        log = PostgresEventLog(store)
+        before = await asyncio.to_thread(on_database, empty, check)
+        assert not before.ok
+        assert "position" in " ".join(before.differences), "who autogenerates is told, too"
+        with pytest.raises(LogUnavailable, match="42P01") as refused:
+            await log.record([event(0)])
+        assert "tillport db upgrade" in refused.value.remedy
+        await store.fetch(
+            record_statement(with_aliases=False), *record_arrays([event(1), event(2), event(3)])
+        )
+        await store.fetch(
+            "WITH taken AS (DELETE FROM tillport_pending WHERE seq < (SELECT max(seq) FROM tillport_pending) RETURNING seq) "
+            "INSERT INTO tillport_order SELECT row_number() OVER (ORDER BY seq), seq FROM taken"
+        )
+        await asyncio.to_thread(upgrade_to, "head")
+        assert (await asyncio.to_thread(on_database, empty, check)).ok
+        assert await log.record([event(4)]) == [True]
+        await log.sequencer.sweep(at_once=True)
+        found = (await log.read(after=0)).events
+        assert [(one.position, one.event.id) for one in found] == [
+            (1, event(1).id),
+            (2, event(2).id),
+            (3, event(4).id),
+            (4, event(3).id),
+        ]
+
+
+async def test_an_upgrade_that_a_backup_holds_up_gives_up_and_changes_nothing(engine, empty) -> None:
+    with engine.begin() as connection:
+        upgrade(connection, revision="0001")
+    with engine.connect() as backup, engine.connect() as connection:
+        backup.execute(sa.text("LOCK TABLE tillport_order IN ACCESS SHARE MODE"))
+        with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+            upgrade(connection)
+    with engine.begin() as connection:
+        assert check(connection).revision == "0001"
+        upgrade(connection)
+        assert check(connection).ok
+        assert connection.execute(sa.text("SHOW lock_timeout")).scalar() == "0", "the caller's own again"
 
 
 async def test_an_upgrade_while_a_writer_is_at_work_loses_nothing(database) -> None:

@@ -90,7 +90,7 @@ async def test_nothing_acknowledged_is_lost_and_nobody_waits_for_ever(fault: str
         ) as store,
     ):
         log = PostgresEventLog(store)
-        traffic = Traffic(GroupCommit(log, commits_in_flight_max=2))
+        traffic = Traffic(GroupCommit(log))
         writers = [asyncio.create_task(traffic.write()) for _ in range(8)]
         for _ in range(4):
             await traffic.flows()

@@ -1,0 +1,165 @@
+"""Positions on PostgreSQL: an event has its place when it is acknowledged, and no reader is ever overtaken."""
+
+import asyncio
+from contextlib import aclosing, asynccontextmanager
+
+import asyncpg
+import pytest
+
+from tillport.adapters.conformance.samples import event
+from tillport.adapters.sql.postgres import PostgresEventLog, record_on_asyncpg
+from tillport.adapters.sql.postgres_statements import record_arrays, record_statement
+from tillport.adapters.sql.postgres_store import PostgresStore
+from tillport.ports.event_log import LogUnavailable, RecordedEvent
+
+LOCK = 0x7111_9047_0000_0002
+WAITING = "SELECT count(*) FROM tillport_pending"
+ALL_IDS = 'SELECT event_id FROM "StripeEvents"'
+
+# How the version before gave positions, to what it had recorded as `record_statement` still does.
+OLD_SEQUENCER = f"""
+SELECT pg_advisory_xact_lock({LOCK});
+WITH taken AS (DELETE FROM tillport_pending RETURNING seq)
+INSERT INTO tillport_order (position, seq)
+SELECT greatest((SELECT max(position) FROM tillport_order),
+                (SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0) + row_number() OVER (ORDER BY seq), seq
+FROM taken
+"""
+
+
+class OldVersion:
+    """A process of the version before, at work on the same database."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self._store = store
+
+    async def record(self, events) -> None:
+        await self._store.fetch(record_statement(with_aliases=False), *record_arrays(events))
+        await self._store.script(OLD_SEQUENCER)
+
+
+@asynccontextmanager
+async def logs(url: str, count: int):
+    """As many processes' logs, each with a pool of its own."""
+    stores = [PostgresStore(url) for _ in range(count)]
+    try:
+        yield [PostgresEventLog(store) for store in stores]
+    finally:
+        for store in stores:
+            await store.aclose()
+
+
+async def follow(log: PostgresEventLog, seen: list[RecordedEvent]) -> None:
+    position = 0
+    while True:
+        page = await log.read(after=position, limit=20)
+        seen += page.events
+        position = page.position
+        await asyncio.sleep(0 if page.events else 0.002)
+
+
+async def read_all(log: PostgresEventLog) -> list[RecordedEvent]:
+    return list((await log.read(after=0, limit=10_000)).events)
+
+
+async def test_an_acknowledged_event_is_there_to_be_read_and_nothing_waits(store) -> None:
+    log = PostgresEventLog(store)
+    for number in range(5):
+        assert await log.record([event(number)]) == [True]
+        assert [one.event for one in await read_all(log)][-1] == event(number)
+    assert not log.sequencer.at_work
+    assert await store.fetch(WAITING) == [(0,)]
+
+
+async def test_what_was_acknowledged_before_another_was_sent_stands_before_it_whoever_recorded_it(
+    database,
+) -> None:
+    async with logs(database, 3) as processes:
+        for number in range(60):
+            await processes[number % 3].record([event(number)])
+        assert [one.event.id for one in await read_all(processes[0])] == [event(n).id for n in range(60)]
+
+
+async def test_a_host_that_holds_an_event_holds_up_nobody_who_has_another(database) -> None:
+    async with logs(database, 2) as (one, other):
+        host = await asyncpg.connect(database)
+        try:
+            transaction = host.transaction()
+            await transaction.start()
+            await record_on_asyncpg(host, [event(1)])
+            waits = asyncio.create_task(one.record([event(2), event(1)]))
+            await asyncio.sleep(0.2)
+            for number in range(10, 15):
+                assert await other.record([event(number)]) == [True]
+            assert not waits.done(), "else this shows nothing: that took longer than the host is waited for"
+            with pytest.raises(LogUnavailable):
+                await waits
+        finally:
+            await host.close()
+
+
+async def test_who_waits_for_a_slow_commit_of_another_process_is_not_refused(database) -> None:
+    async with aclosing(PostgresStore(database, lock_timeout_seconds=0.1)) as store:
+        log = PostgresEventLog(store)
+        other = await asyncpg.connect(database)
+        try:
+            transaction = other.transaction()
+            await transaction.start()
+            await other.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+            waits = asyncio.create_task(log.record([event(1)]))
+            await asyncio.sleep(0.5)
+            assert not waits.done()
+            await transaction.rollback()
+            assert await waits == [True]
+        finally:
+            await other.close()
+
+
+async def test_beside_processes_of_the_version_before_nothing_is_lost_or_overtaken(database) -> None:
+    async with logs(database, 3) as (one, other, reading), aclosing(PostgresStore(database)) as store:
+        old = OldVersion(store)
+        seen: list[RecordedEvent] = []
+        following = asyncio.create_task(follow(reading, seen))
+
+        async def record(log, name: str) -> None:
+            for number in range(40):
+                await log.record([event(1, id=f"evt_{name}_{number}_{part}") for part in range(3)])
+
+        await asyncio.gather(record(one, "one"), record(other, "other"), record(old, "old"))
+        await asyncio.gather(one.sequencer.idle(), other.sequencer.idle())
+        ids = {row[0] for row in await store.fetch(ALL_IDS)}
+        assert len(ids) == 3 * 40 * 3
+        async with asyncio.timeout(20):
+            while len(seen) < len(ids):  # noqa: ASYNC110 - the reader sets no event
+                await asyncio.sleep(0.01)
+        following.cancel()
+        assert {one.event.id for one in seen} == ids
+        assert seen == await read_all(reading), "each once, and in the log's order"
+
+
+@pytest.mark.parametrize("forgotten", [0, 30])
+async def test_a_copy_that_came_without_its_sequence_heals(database, forgotten) -> None:
+    async with aclosing(PostgresStore(database)) as store:
+        log = PostgresEventLog(store)
+        await log.record([event(number) for number in range(30)])
+        if forgotten:
+            async with asyncio.timeout(10):
+                while await log.forget(received_before=1e12, up_to=30, now=1.0) == 0:  # noqa: ASYNC110 - autovacuum may be at work
+                    await asyncio.sleep(0.05)
+        await store.fetch("SELECT setval('tillport_order_position_seq', 1, false)")
+        for number in range(30, 35):
+            assert await log.record([event(number)]) == [True]
+        await log.sequencer.idle()
+        page = await log.read(after=30)
+        assert [one.event.id for one in page.events] == [event(number).id for number in range(30, 35)]
+        assert await store.fetch(WAITING) == [(0,)]
+
+
+async def test_a_position_that_fails_is_a_gap_and_nothing_else(database) -> None:
+    async with aclosing(PostgresStore(database)) as store:
+        log = PostgresEventLog(store)
+        await log.record([event(1)])
+        await store.fetch("SELECT nextval('tillport_order_position_seq')")
+        await log.record([event(2)])
+        assert [one.position for one in await read_all(log)] == [1, 3]
+        assert (await log.read(after=1)).position == 3
