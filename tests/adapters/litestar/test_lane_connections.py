@@ -1,0 +1,317 @@
+"""The life of a connection: the same laws hold with the lane and without it, and the lane's memory is bounded."""
+
+import asyncio
+import logging
+import uuid
+
+import pytest
+import uvloop
+from wire import Side
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+OK = b"HTTP/1.1 200 OK\r\n"
+CLOSE = b"\r\nconnection: close\r\n"
+
+
+@pytest.fixture(params=LOOPS)
+def run(request):
+    def run(main):
+        complaints = []
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+            runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))
+            result = runner.run(main)
+        assert not complaints
+        return result
+
+    return run
+
+
+@pytest.fixture(params=["lane", "server"])
+def make_side(request, make_world):
+    def make(**options):
+        return Side(make_world(), with_lane=request.param == "lane", **options)
+
+    return make
+
+
+@pytest.fixture
+def webhook(make_event):
+    def webhook(side):
+        body = make_event(id=f"evt_{uuid.uuid4().hex}")
+        head = f"POST /webhooks/stripe HTTP/1.1\r\nHost: a\r\nStripe-Signature: {side.world.sign(body)}\r\n"
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    return webhook
+
+
+def test_an_idle_connection_is_closed_in_time_and_a_busy_one_is_not(make_side, webhook, run):
+    side = make_side(keep_alive_seconds=0.3)
+
+    async def story():
+        async with side.connected() as wire:
+            for _ in range(3):
+                await wire.send(webhook(side))
+                await wire.settle()
+            side.log.gate = asyncio.Event()
+            await wire.send(webhook(side))
+            await asyncio.sleep(0.8)  # by now the idle time of the former answers is over
+            await wire.settle()
+            assert (wire.answers.count(OK), wire.closed) == (3, False)
+            side.log.gate.set()
+            await wire.closes()
+            assert wire.answers.count(OK) == 4
+            assert CLOSE not in wire.answers
+
+    run(story())
+
+
+def test_half_a_body_is_waited_for(make_side, webhook, run):
+    side = make_side(keep_alive_seconds=0.2)
+
+    async def story():
+        async with side.connected() as wire:
+            whole = webhook(side)
+            await wire.send(webhook(side) + whole[:-5])
+            await asyncio.sleep(0.6)
+            await wire.settle()
+            assert (wire.answers.count(OK), wire.closed) == (1, False)
+            await wire.send(whole[-5:])
+            await wire.settle()
+            assert wire.answers.count(OK) == 2
+
+    run(story())
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_a_shutdown_closes_idle_connections_at_once(make_side, webhook, run, began):
+    side = make_side()
+
+    async def story():
+        async with side.connected() as wire:
+            if began:
+                await wire.send(webhook(side))
+                await wire.settle()
+            for connection in list(side.state.connections):
+                connection.shutdown()
+            await wire.until(lambda: not side.state.connections)
+            assert (wire.answers.count(OK), wire.closed) == (int(began), True)
+
+    run(story())
+
+
+@pytest.mark.parametrize("missing", [0, 7])
+def test_a_shutdown_lets_the_request_that_has_begun_be_answered_and_no_other(
+    make_side, webhook, run, missing
+):
+    side = make_side()
+
+    async def story():
+        side.log.gate = asyncio.Event()
+        async with side.connected() as wire:
+            whole = webhook(side)
+            await wire.send(whole[: len(whole) - missing])
+            for connection in list(side.state.connections):
+                connection.shutdown()
+            await wire.send(whole[len(whole) - missing :] + webhook(side))
+            await wire.settle()
+            assert (wire.answers, wire.closed) == (b"", False)
+            side.log.gate.set()
+            await wire.until(lambda: not side.state.connections)
+            assert (wire.answers.count(b"HTTP/1.1 "), wire.answers.count(OK)) == (1, 1)
+            assert CLOSE in wire.answers
+            assert wire.closed
+            assert len(await side.recorded()) == 1
+
+    run(story())
+
+
+def test_an_error_told_at_the_end_closes_too(make_side, webhook, run):
+    side = make_side()
+
+    async def story():
+        side.log.gate, side.log.error = asyncio.Event(), RuntimeError("no")
+        async with side.connected() as wire:
+            await wire.send(webhook(side))
+            for connection in list(side.state.connections):
+                connection.shutdown()
+            side.log.gate.set()
+            await wire.until(lambda: not side.state.connections)
+            assert wire.answers.startswith(b"HTTP/1.1 500 ")
+            assert CLOSE in wire.answers
+
+    run(story())
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_forgotten(make_side, webhook, run, caplog):
+    caplog.set_level(logging.INFO)
+    side = make_side()
+
+    async def story():
+        async with side.connected() as wire:
+            await wire.send(webhook(side)[:-1])
+            await wire.settle()
+        assert not side.state.connections
+        assert not side.state.tasks
+        assert await side.recorded() == []
+
+    run(story())
+    assert not [record for record in caplog.records if record.name.startswith(("tillport", "uvicorn"))]
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("no")])
+def test_a_client_that_leaves_after_its_body_harms_nobody(make_side, webhook, run, error):
+    side = make_side()
+
+    async def story():
+        side.log.gate, side.log.error = asyncio.Event(), error
+        async with side.connected() as wire:
+            await wire.send(webhook(side))
+            await wire.until(lambda: side.log.entered)
+            wire.client.close()
+            await wire.until(lambda: not side.state.connections)
+            assert side.state.tasks
+        assert len(await side.recorded()) == (0 if error else 1)
+
+    run(story())
+
+
+def test_a_server_out_of_patience_leaves_no_connection(make_side, webhook, run):
+    side = make_side()
+
+    async def story():
+        side.log.gate = asyncio.Event()
+        async with side.connected() as wire:
+            await wire.send(webhook(side))
+            await wire.until(lambda: side.log.entered)
+            for connection in list(side.state.connections):
+                connection.shutdown()
+            for task in list(side.state.tasks):
+                task.cancel()
+            await wire.until(lambda: not side.state.connections and not side.state.tasks)
+            assert OK not in wire.answers
+            assert wire.closed
+        assert await side.recorded() == []
+
+    run(story())
+
+
+def test_every_answer_is_counted(make_side, webhook, run):
+    side = make_side()
+
+    async def story():
+        async with side.connected() as wire:
+            await wire.send(webhook(side) * 3)
+            await wire.settle()
+            assert wire.answers.count(OK) == 3
+        assert side.state.total_requests == 3
+
+    run(story())
+
+
+class FullTransport(asyncio.Transport):
+    """A transport that a test fills and empties."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = b""
+        self.reading = True
+        self.closing = False
+        self.protocol = None
+
+    def write(self, data):
+        self.written += data
+
+    def pause_reading(self):
+        assert self.reading
+        self.reading = False
+
+    def resume_reading(self):
+        assert not self.reading
+        self.reading = True
+
+    def is_closing(self):
+        return self.closing
+
+    def close(self):
+        self.closing = True
+
+    def set_protocol(self, protocol):
+        self.protocol = protocol
+
+
+@pytest.fixture
+def lane_alone(make_world):
+    return Side(make_world(), with_lane=True)
+
+
+async def turns(count=30):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_what_comes_while_a_request_is_in_flight_is_not_read_on_and_on(lane_alone, webhook, run):
+    side = lane_alone
+
+    async def story():
+        side.log.gate = asyncio.Event()
+        transport, connection = FullTransport(), side.protocol()
+        connection.connection_made(transport)
+        connection.data_received(webhook(side) + webhook(side)[:-3])
+        await turns()
+        assert (transport.reading, transport.written) == (False, b"")
+        side.log.gate.set()
+        await turns()
+        assert (transport.reading, transport.written.count(OK)) == (True, 1)
+        connection.connection_lost(None)
+
+    run(story())
+
+
+@pytest.mark.parametrize("next_is_plain", [True, False])
+def test_a_client_that_reads_no_answers_is_asked_for_no_more_requests(
+    lane_alone, webhook, run, next_is_plain
+):
+    side = lane_alone
+
+    async def story():
+        transport, connection = FullTransport(), side.protocol()
+        connection.connection_made(transport)
+        connection.data_received(webhook(side))
+        connection.pause_writing()
+        await turns()
+        assert transport.written.count(OK) == 1
+        connection.data_received(webhook(side) if next_is_plain else b"GET /health HTTP/1.1\r\n")
+        await turns()
+        assert (transport.reading, transport.written.count(OK)) == (False, 1)
+        connection.resume_writing()
+        await turns()
+        assert transport.reading
+        if next_is_plain:
+            assert transport.written.count(OK) == 2
+            connection.connection_lost(None)
+        else:
+            assert (side.handed_over, transport.protocol is None) == (1, False)
+            transport.protocol.connection_lost(None)
+        assert not side.state.connections
+
+    run(story())
+
+
+def test_a_body_in_very_many_pieces_is_kept_in_its_own_size(lane_alone, webhook, run):
+    side = lane_alone
+
+    async def story():
+        whole = webhook(side)
+        head = whole.index(b"\r\n\r\n") + 4
+        transport, connection = FullTransport(), side.protocol()
+        connection.connection_made(transport)
+        connection.data_received(whole[:head])
+        for number in range(head, len(whole)):
+            assert transport.written == b""
+            connection.data_received(whole[number : number + 1])
+        await turns()
+        assert transport.written.count(OK) == 1
+        assert [body for _, body in await side.recorded()] == [whole[head:]]
+        connection.connection_lost(None)
+
+    run(story())
