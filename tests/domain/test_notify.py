@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import pickle
 from collections.abc import AsyncIterator, Callable
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,14 +23,25 @@ from tillport.domain.notify import (
     message_of,
     projection,
     relay_once,
-    without_client_secret,
 )
 from tillport.ports.channel import ChannelUnavailable
+from tillport.ports.client_secret import without_client_secret
 from tillport.ports.cursors import LeaseLost
 from tillport.ports.event_log import Event, RecordedEvent
 from tillport.ports.selector import Compare
 
 MakeEvent = Callable[..., Event]
+
+
+def test_readers_of_one_event_look_for_its_client_secret_once(make_event: MakeEvent) -> None:
+    event = make_event("evt_1", client_secret="pi_1_secret_2")
+    told = message_of(event).body
+    assert json.loads(told)["data"]["object"]["client_secret"] is None
+    assert message_of(event).body is told
+    again = attrs.evolve(event, body=b'{"client_secret": "of another body"}')
+    assert message_of(again).body == b'{"client_secret":null}'
+    assert "secret" not in repr(event)
+    assert pickle.loads(pickle.dumps(event)) == event == make_event("evt_1", client_secret="pi_1_secret_2")
 
 
 def test_a_projection_shows_what_became_of_the_money_and_nothing_of_who_paid(make_event: MakeEvent) -> None:

@@ -28,7 +28,6 @@ from tillport.domain.notify import (
     message_of,
     projection,
     relay_once,
-    without_client_secret,
 )
 from tillport.domain.reconcile import Reconciliation, Reconciling, Report
 from tillport.domain.record import event_of, record
@@ -50,6 +49,7 @@ from tillport.domain.verify import (
     WebhookRefused,
     WrongMode,
 )
+from tillport.ports.client_secret import without_client_secret
 
 __all__ = [
     "ChargeAnswer",

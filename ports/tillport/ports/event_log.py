@@ -1,11 +1,13 @@
 """The event log: the record of everything that Stripe told us, in an order that every reader agrees on."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from math import isfinite
 from typing import Protocol
 
 import attrs
 
+from tillport.ports.client_secret import without_client_secret
 from tillport.ports.errors import TillportError
 from tillport.ports.selector import Selector
 
@@ -64,6 +66,14 @@ class Event:
     account: str | None = None
     request_key: str | None = None
     """The idempotency key of the API request that caused the event: ours, if we caused it."""
+
+    @cached_property
+    def body_without_secret(self) -> bytes:
+        """What may be told of the body: all of it, but for every `client_secret`.
+
+        Looked through once, however many are told: the relay and each subscriber of a process have the same event.
+        """
+        return without_client_secret(self.body)
 
     def fields(self) -> Mapping[str, str | float | None]:
         """Return what a selector may speak about, apart from `id` (see `tillport.ports.selector`)."""

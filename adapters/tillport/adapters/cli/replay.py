@@ -12,7 +12,6 @@ from tillport.adapters.cli.looking import with_effects
 from tillport.adapters.cli.terminal import complain, say
 from tillport.adapters.compose import Secret, SettingsRefused, Stores, read_settings
 from tillport.adapters.compose.courier import open_courier
-from tillport.domain.notify import without_client_secret
 from tillport.domain.replay import reenlist_once, replay_once
 from tillport.ports.clock import Clock
 from tillport.ports.effects import EffectQueue
@@ -141,5 +140,5 @@ def exported(recorded: RecordedEvent) -> str:
     event = recorded.event
     row = {**columns(recorded), "aliases": list(event.aliases), "created": event.created}
     row["received_at"] = event.received_at
-    body = msgspec.json.format(without_client_secret(event.body), indent=-1).decode()
+    body = msgspec.json.format(event.body_without_secret, indent=-1).decode()
     return f'{json.dumps(row)[:-1]}, "body": {body}}}'

@@ -25,7 +25,7 @@ from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.errors import log_failure
 from tillport.adapters.litestar.refusals import BadRequest
 from tillport.adapters.litestar.replies import AnyRequest
-from tillport.domain import Reset, may_hear, parse_selector, projection, sees_raw, without_client_secret
+from tillport.domain import Reset, may_hear, parse_selector, projection, sees_raw
 from tillport.domain.notify import Heard
 from tillport.ports.access import Caller
 from tillport.ports.event_log import Event, LogUnavailable, RecordedEvent
@@ -200,7 +200,7 @@ class _Feed:
 
 def without_client_secret_of(event: Event) -> bytes:
     """Return the event as Stripe sent it, but for every client_secret."""
-    return without_client_secret(event.body)
+    return event.body_without_secret
 
 
 def shown(event: Event, show: Callable[[Event], bytes]) -> bytes:
