@@ -64,9 +64,8 @@ class _Request:
 class GroupCommit:
     """An event log that records through another one, in batches. Reading goes straight through.
 
-    `doorbell` is rung after each commit that held something new. `commits_in_flight_max` above 1 suits stores that
-    commit concurrently. Belongs to one event loop. Raises `LogOverloaded` when too much waits already, and
-    `LogUnavailable` once it is closed.
+    `doorbell` is rung after each commit that held something new. Belongs to one event loop. Raises `LogOverloaded`
+    when too much waits already, and `LogUnavailable` once it is closed.
     """
 
     _log: EventLog
@@ -79,11 +78,10 @@ class GroupCommit:
     _retry_after_seconds: int = attrs.field(
         default=RETRY_AFTER_SECONDS, kw_only=True, alias="retry_after_seconds"
     )
-    _commits_in_flight_max: int = attrs.field(default=1, kw_only=True, alias="commits_in_flight_max")
     _queue: deque[_Request] = attrs.field(init=False, factory=deque)
     _waiting_events: int = attrs.field(init=False, default=0)
     _waiting_bytes: int = attrs.field(init=False, default=0)
-    _committing: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
+    _committing: asyncio.Task[None] | None = attrs.field(init=False, default=None)
     _closed: bool = attrs.field(init=False, default=False)
 
     @property
@@ -123,8 +121,8 @@ class GroupCommit:
     async def aclose(self) -> None:
         """Take nothing more, and return once everything that waits is committed and answered."""
         self._closed = True
-        while self._committing:
-            await asyncio.wait(self._committing)
+        while self._committing is not None:
+            await asyncio.wait((self._committing,))
 
     def _admit(self, request: _Request) -> None:
         # A call of any size is taken when nothing waits: it could never be taken otherwise.
@@ -140,10 +138,9 @@ class GroupCommit:
             )
         self._queue.append(request)
         self._waiting_events, self._waiting_bytes = waiting_events, waiting_bytes
-        if len(self._committing) < self._commits_in_flight_max:
-            task = asyncio.get_running_loop().create_task(self._commit_all())
-            self._committing.add(task)
-            task.add_done_callback(self._ended)
+        if self._committing is None:
+            self._committing = asyncio.get_running_loop().create_task(self._commit_all())
+            self._committing.add_done_callback(self._ended)
 
     async def _commit_all(self) -> None:
         batch: list[_Request] = []
@@ -155,10 +152,11 @@ class GroupCommit:
             raise
         finally:
             # In the same step that found the queue empty: whoever comes next must not count on this task.
-            self._committing.discard(asyncio.current_task())
+            self._committing = None
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._committing.discard(task)
+        if self._committing is task:  # it was cancelled before it began
+            self._committing = None
         if task.cancelled():  # the loop is ending: nobody may be left waiting for an answer that never comes
             _stop(self._queue)
             self._queue.clear()
