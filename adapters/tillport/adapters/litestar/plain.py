@@ -26,9 +26,8 @@ _telling = re.compile(
     rb"\r\n(?i:(host|content-length|stripe-signature|connection|proxy-connection|keep-alive|transfer-encoding|te|trailer"
     rb"|expect|upgrade|http2-settings|origin|access-control-request-method)):[\t ]*([^\r]*)"
 ).findall
-_is_length = re.compile(rb"[0-9]{1,15}").fullmatch
-_NEEDED = {b"host", b"content-length"}
-_KNOWN = {*_NEEDED, b"stripe-signature", b"connection"}
+_BLANKS = (b" ", b"\t")
+_LENGTH_DIGITS_MAX = 15
 
 
 class PlainHead(NamedTuple):
@@ -62,17 +61,20 @@ def read_plain_head(data: bytes, line: bytes, *, body_bytes_max: int) -> PlainHe
     fields = data[len(line) - 2 : end]  # each with the CRLF before it
     if _lines(fields) is None:
         return None
-    told = _telling(fields)
-    value_of = {name.lower(): value for name, value in told}
-    if len(value_of) != len(told) or not (_NEEDED <= value_of.keys() <= _KNOWN):
+    host = length = signature = None
+    for name, value in _telling(fields):  # plain comparisons: three or four are all there is
+        name = name.lower()  # noqa: PLW2901 - the name is what it says in lower case
+        if name == b"content-length" and length is None:
+            length = value
+        elif name == b"stripe-signature" and signature is None and value[-1:] not in _BLANKS:
+            signature = value
+        elif name == b"host" and host is None:
+            host = value
+        elif name != b"connection" or value.lower() != b"keep-alive":
+            return None
+    if host is None or length is None or not length.isdigit() or len(length) > _LENGTH_DIGITS_MAX:
         return None
-    length = value_of[b"content-length"]
-    signature = value_of.get(b"stripe-signature")
-    if (
-        _is_length(length) is None
-        or int(length) > body_bytes_max
-        or value_of.get(b"connection", b"keep-alive").lower() != b"keep-alive"
-        or (signature is not None and signature[-1:] in (b" ", b"\t"))
-    ):
+    body_bytes = int(length)
+    if body_bytes > body_bytes_max:
         return None
-    return PlainHead(end + 4, int(length), None if signature is None else signature.decode("ascii"))
+    return PlainHead(end + 4, body_bytes, None if signature is None else signature.decode("ascii"))
