@@ -76,6 +76,15 @@ def test_a_replaced_body_is_forgotten(own) -> None:
     assert (own.get(1), own.get(2)) == (None, event(2))
 
 
+def test_what_was_forgotten_by_its_id_takes_no_room(own, watch) -> None:
+    note(own, 1, 2)
+    own.forget(event(1).id)
+    watch.seconds += SECONDS_MAX + 0.1
+    note(own, 3)
+    assert numbers(own.following(2, limit=9)) == [3]
+    assert own._bytes == len(event(3).body)
+
+
 async def test_a_log_with_own_events_reads_what_others_wrote_before_between_and_after(tmp_path) -> None:
     mine, others = SqliteStore(tmp_path / "till.sqlite3"), SqliteStore(tmp_path / "till.sqlite3")
     try:

@@ -9,7 +9,7 @@ may be replaced by another process (erasure).
 """
 
 import time
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -30,8 +30,9 @@ class OwnEvents:
     """
 
     _now: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True, alias="now")
-    # Not a dict: that one looks for its first key among all that were taken away before.
-    _noted: OrderedDict[int, tuple[float, Event]] = attrs.field(init=False, factory=OrderedDict)
+    _noted: dict[int, Event] = attrs.field(init=False, factory=dict)
+    _commits: deque[tuple[float, deque[int]]] = attrs.field(init=False, factory=deque)
+    """When each commit was noted, and the numbers of its events, oldest first: what of `_noted` goes next."""
     _bytes: int = attrs.field(init=False, default=0)
 
     def __bool__(self) -> bool:
@@ -40,50 +41,59 @@ class OwnEvents:
 
     def note(self, events: Iterable[Event], numbers: Mapping[str, int]) -> None:
         """Keep those that a commit gave a number, for a moment; `numbers` are by event id, and its first event has it."""
-        now, noted = self._now(), self._noted
+        noted, fresh = self._noted, deque[int]()
         for event in events:
             number = numbers.get(event.id)
             if number is not None and number not in noted:
-                noted[number] = (now, event)
+                noted[number] = event
                 self._bytes += len(event.body)
-        self._forget_old(now)
+                fresh.append(number)
+        self._commits.append((self._now(), fresh))
+        self._forget_old()
 
     def get(self, number: int) -> Event | None:
         """Return the event with that number, if it is still here."""
-        at, event = self._noted.get(number, (0.0, None))
-        return event if event is not None and 0 <= self._now() - at <= SECONDS_MAX else None
+        self._forget_old()
+        return self._noted.get(number)
 
     def following(self, after: int, *, limit: int) -> tuple[RecordedEvent, ...]:
         """Return the events with the very next numbers, as far as they are here and up to `limit`.
 
         For a log whose positions are those numbers.
         """
+        self._forget_old()
         found: list[RecordedEvent] = []
-        now, noted = self._now(), self._noted
         for number in range(after + 1, after + limit + 1):
-            one = noted.get(number)
-            if one is None or not 0 <= now - one[0] <= SECONDS_MAX:
+            event = self._noted.get(number)
+            if event is None:
                 break
-            found.append(RecordedEvent(number, one[1]))
+            found.append(RecordedEvent(number, event))
         return tuple(found)
 
     def forget(self, event_id: str) -> None:
         """Forget an event whose body was replaced."""
-        for number, (_, event) in list(self._noted.items()):
+        for number, event in list(self._noted.items()):
             if event.id == event_id:
                 self._drop(number)
 
     def clear(self) -> None:
         """Forget everything: retention takes events away."""
         self._noted.clear()
+        self._commits.clear()
         self._bytes = 0
 
-    def _forget_old(self, now: float) -> None:
-        while self._noted:
-            number, (at, _) = next(iter(self._noted.items()))
-            if len(self._noted) <= EVENTS_MAX and self._bytes <= BYTES_MAX and now - at <= SECONDS_MAX:
+    def _forget_old(self) -> None:
+        now = self._now()
+        while self._commits:
+            at, numbers = self._commits[0]
+            old = not 0 <= now - at <= SECONDS_MAX  # a clock that went back makes nothing younger
+            while numbers and (old or len(self._noted) > EVENTS_MAX or self._bytes > BYTES_MAX):
+                self._drop(numbers.popleft())
+            if numbers:
                 return
-            self._drop(number)
+            self._commits.popleft()
 
     def _drop(self, number: int) -> None:
-        self._bytes -= len(self._noted.pop(number)[1].body)
+        event = self._noted.pop(number, None)
+        if event is not None:  # else it was forgotten by its id
+            self._bytes -= len(event.body)
