@@ -94,6 +94,21 @@ def served(environment: dict[str, str], tmp_path: Path) -> Iterator[Served]:
         process.wait()
 
 
+def test_webhooks_go_by_the_lane(served: Served) -> None:
+    """Only the lane answers a webhook before the garbage that came in the same read; uvicorn drops its answer."""
+    body = json.dumps(EVENT).encode()
+    head = f"Host: till.test\r\nStripe-Signature: {sign(body, SECRET, int(time.time()))}\r\nContent-Length: {len(body)}"
+    request = f"POST /webhooks/stripe HTTP/1.1\r\n{head}\r\n\r\n".encode() + body
+    host, _, port = served.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        client.sendall(request + b"garbage\r\n\r\n")
+        answers = b""
+        while piece := client.recv(65_536):
+            answers += piece
+    assert answers.startswith(b"HTTP/1.1 200 ")
+    assert answers.count(b"HTTP/1.1 400 ") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_in_time_though_somebody_listens(served: Served, number: int) -> None:
     assert served.webhook().status == 200

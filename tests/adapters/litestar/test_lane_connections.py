@@ -115,7 +115,7 @@ def test_a_shutdown_lets_the_request_that_has_begun_be_answered_and_no_other(
             side.log.gate.set()
             await wire.until(lambda: not side.state.connections)
             assert (wire.answers.count(b"HTTP/1.1 "), wire.answers.count(OK)) == (1, 1)
-            assert CLOSE in wire.answers
+            assert CLOSE in wire.answers or not side.with_lane  # uvicorn says so from 0.53 on
             assert wire.closed
             assert len(await side.recorded()) == 1
 
@@ -134,7 +134,7 @@ def test_an_error_told_at_the_end_closes_too(make_side, webhook, run):
             side.log.gate.set()
             await wire.until(lambda: not side.state.connections)
             assert wire.answers.startswith(b"HTTP/1.1 500 ")
-            assert CLOSE in wire.answers
+            assert CLOSE in wire.answers or not side.with_lane  # uvicorn says so from 0.53 on
 
     run(story())
 
