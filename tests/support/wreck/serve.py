@@ -8,6 +8,7 @@ import sys
 
 import uvicorn
 
+from tillport.adapters.cli.serve import bind, server_config
 from tillport.adapters.compose import open_service, read_settings
 from tillport.adapters.runtime import SystemClock
 from tillport.adapters.stripe import Patience, StripeConnection, StripeGateway
@@ -27,10 +28,8 @@ async def serve(port: int) -> None:
     ) as connection:
         gateway = StripeGateway(connection, absence_seconds=5)
         async with open_service(settings, gateway=gateway) as service:
-            config = uvicorn.Config(
-                service.app(), port=port, log_level="warning", access_log=False, http="httptools"
-            )
-            await uvicorn.Server(config).serve()
+            with bind("127.0.0.1", port) as listening:
+                await uvicorn.Server(server_config(service)).serve(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -71,12 +71,13 @@ async def _serve(settings: Settings, listening: socket.socket) -> int:
     url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
     async with open_service(settings) as service:
         await _wait_for_the_log(service)
-        server = _Server(_config(service), partial(_ready, url, settings))
+        server = _Server(server_config(service), partial(_ready, url, settings))
         await server.serve(sockets=[listening])
     return 0 if server.started else 1
 
 
-def _config(service: Service) -> uvicorn.Config:
+def server_config(service: Service) -> uvicorn.Config:
+    """Return how uvicorn serves this service: plain webhooks by their lane, everything else by uvicorn's own protocol."""
     face = service.face()
 
     def connection(
