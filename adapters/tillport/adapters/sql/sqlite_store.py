@@ -20,6 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -181,7 +182,8 @@ class SqliteStore:
         self._commits += 1
         if self._commits >= COMMITS_PER_CHECKPOINT and (self._copied is None or self._copied.done()):
             self._commits = 0
-            self._copied = self._copying.submit(self._checkpoint)
+            with suppress(RuntimeError):  # the interpreter ends: whoever opens the file next copies it
+                self._copied = self._copying.submit(self._checkpoint)
 
     def _checkpoint(self) -> None:
         try:
