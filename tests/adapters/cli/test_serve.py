@@ -214,7 +214,7 @@ def test_a_database_that_is_not_there_is_told_at_the_start(environment: dict[str
         check=False,
     )
     assert done.returncode == 1
-    assert "tillport db upgrade" in done.stderr
+    assert "Look at the database" in done.stderr
     assert "hunter2" not in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

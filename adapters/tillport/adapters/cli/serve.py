@@ -123,18 +123,16 @@ def _tune_garbage_collection() -> None:
 async def _wait_for_the_log(service: Service) -> None:
     """Return once the log answers: a service whose database is not there would only collect failures.
 
-    A database that is just starting too is waited for. Raises `LogUnavailable` with what usually helps.
+    A database that is just starting too is waited for. Raises `LogUnavailable`.
     """
     clock = service.clock
     deadline = clock.now() + DATABASE_SECONDS
     while True:
         try:
             await service.till.log.head()
-        except LogUnavailable as error:
+        except LogUnavailable:
             if clock.now() >= deadline:
-                raise LogUnavailable(
-                    error.message, remedy=f"{error.remedy} If the database is new: tillport db upgrade."
-                ) from error
+                raise
             await clock.sleep_until(clock.now() + 0.25)
         else:
             return

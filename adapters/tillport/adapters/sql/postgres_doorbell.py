@@ -87,10 +87,10 @@ class PostgresDoorbell:
         """Listen and sweep until cancelled, whatever becomes of the database."""
         pause = 0.05
         while True:
+            began = self._clock.now()
             try:
                 connection = await self._store.open_apart()
                 try:
-                    pause = 0.05
                     await self._listen(connection)
                 finally:
                     self.listening = False
@@ -102,6 +102,8 @@ class PostgresDoorbell:
                 asyncpg.PostgresError,
                 asyncpg.InterfaceError,
             ) as error:
+                if self._clock.now() - began > self.reconnect_seconds_max:
+                    pause = 0.05  # it went well for a while
                 logger.info("not listening, again in %.2f s: %s", pause, error)
                 await self._clock.sleep_until(self._clock.now() + pause)
                 pause = min(pause * 2, self.reconnect_seconds_max)

@@ -146,7 +146,8 @@ def _dense(ranks: list[int]) -> list[int]:
     return [place[rank] for rank in ranks]
 
 
-HEAD: Final = f"SELECT {_HEAD}"
+HEAD: Final = f"SELECT {_HEAD} FROM {_POSITIONS}"  # noqa: S608 - constants
+"""It names the sequence, so that whoever looks at the log before beginning learns of tables of an older version."""
 PLACES: Final = (
     f"SELECT ends.*, place.* FROM (SELECT {_HEAD} AS head, {HORIZON} AS horizon) AS ends "  # noqa: S608 - constants
     "LEFT JOIN (SELECT position, seq FROM tillport_order WHERE position > $1 ORDER BY position LIMIT $2) AS place "
