@@ -91,17 +91,16 @@ class GroupCommit:
 
     async def record(self, events: Sequence[Event]) -> Sequence[bool]:
         """See `EventLog.record`. The events of one call stay together in one commit."""
+        size = 0
         for event in events:
             refuse_unrecordable(event)
+            size += len(event.body)
         if self._closed:
             raise LogUnavailable(
                 "This process is shutting down.", remedy="Try again: another one will answer."
             )
         if not events:
             return []
-        size = 0
-        for event in events:
-            size += len(event.body)
         request = _Request(tuple(events), asyncio.get_running_loop().create_future(), size)
         self._admit(request)
         return await request.answer

@@ -1,8 +1,9 @@
 """A doorbell for every process on one PostgreSQL: `LISTEN` and `NOTIFY`, and a ring within the process.
 
 Whoever gives positions notifies, once per batch, in the same transaction: so the bell rings when there is something
-to read, not before. Nobody else need ring for an event (`RungByTheLog`). `run` keeps one connection listening, opens another when it breaks, and rings after that, since
-something may have been missed. It also sweeps (see `postgres_positions`).
+to read, not before. Nobody else need ring for an event (`RungByTheLog`). `run` keeps one connection listening, opens
+another when it breaks, and rings after that, since something may have been missed. It also sweeps (see
+`postgres_positions`).
 """
 
 import asyncio
