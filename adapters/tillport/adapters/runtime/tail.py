@@ -16,7 +16,7 @@ import asyncio
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -32,6 +32,15 @@ HELD_BYTES_MAX: Final = 16 * 1024 * 1024
 HELD_SECONDS_MAX: Final = 2.0
 
 _LOOK_EVENTS: Final = 500
+
+
+class _Look(NamedTuple):
+    """When somebody looked, how far they saw, and how much they found."""
+
+    at: float
+    position: int
+    events: int
+    body_bytes: int
 
 
 @attrs.define(eq=False)
@@ -52,8 +61,8 @@ class SharedTail:
     """Every event after `_start` and up to `_end` is in `_events`. Before the first reading nothing is."""
     _events: list[RecordedEvent] = attrs.field(init=False, factory=list)
     _bytes: int = attrs.field(init=False, default=0)
-    _looks: deque[tuple[float, int]] = attrs.field(init=False, factory=deque)
-    """When each look was, and how far it saw."""
+    _looks: deque[_Look] = attrs.field(init=False, factory=deque)
+    """The looks that found what is held, the oldest first."""
     _found_at: float = attrs.field(init=False, default=float("-inf"))
     _looking: "asyncio.Task[bool | None] | None" = attrs.field(init=False, default=None)
     _next: "asyncio.Task[bool | None] | None" = attrs.field(init=False, default=None)
@@ -145,22 +154,23 @@ class SharedTail:
         if not page.events:
             return
         self._found_at = now
-        self._looks.append((now, page.position))
+        size = sum([len(recorded.event.body) for recorded in page.events])
+        self._looks.append(_Look(now, page.position, len(page.events), size))
         self._events += page.events
-        self._bytes += sum(len(recorded.event.body) for recorded in page.events)
+        self._bytes += size
         while len(self._events) > self._held_events_max or self._bytes > self._held_bytes_max:
-            self._forget_up_to(self._looks.popleft()[1])
+            self._forget_oldest_look()
 
     def _forget_old(self) -> None:
         oldest = self._clock.now() - self._held_seconds_max
-        while self._looks and self._looks[0][0] < oldest:
-            self._forget_up_to(self._looks.popleft()[1])
+        while self._looks and self._looks[0].at < oldest:
+            self._forget_oldest_look()
 
-    def _forget_up_to(self, position: int) -> None:
-        first = bisect_right(self._events, position, key=_position)
-        self._bytes -= sum(len(recorded.event.body) for recorded in self._events[:first])
-        del self._events[:first]
-        self._start = position
+    def _forget_oldest_look(self) -> None:
+        look = self._looks.popleft()
+        del self._events[: look.events]
+        self._bytes -= look.body_bytes
+        self._start = look.position
 
 
 def _position(recorded: RecordedEvent) -> int:
