@@ -20,10 +20,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from tillport.adapters.litestar import WebhookLane, create_face
+from tillport.adapters.runtime.group_commit import GroupCommit
+from tillport.domain import Till
 
 STEPS_PATIENCE = 100_000
 """Turns of the loop, not seconds: a test that waits for what never comes says so."""
 QUIET_TURNS = 40
+CLOSING_TURNS = 10
+"""How long it takes at most from an answer to the end of its connection."""
 
 
 class SlowLog:
@@ -56,8 +60,12 @@ class Side:
 
     world: Any
     with_lane: bool
+    grouped: bool = True
+    """Whether requests share commits, as in `tillport serve`."""
     keep_alive_seconds: float = 60.0
+    doorbell: Any = None
     log: SlowLog = attrs.field(init=False)
+    till: Till = attrs.field(init=False)
     state: ServerState = attrs.field(init=False, factory=ServerState)
     lane: WebhookLane = attrs.field(init=False)
     handed_over: int = attrs.field(init=False, default=0)
@@ -65,7 +73,10 @@ class Side:
 
     def __attrs_post_init__(self) -> None:
         self.log = SlowLog(self.world.log)
-        till = attrs.evolve(self.world.till, log=self.log)
+        till = attrs.evolve(self.world.till, log=GroupCommit(self.log) if self.grouped else self.log)
+        if self.doorbell is not None:
+            till = attrs.evolve(till, doorbell=self.doorbell)
+        self.till = till
         face = create_face(till, self.world.keys, settings=self.world.settings)
         self.lane = face.lane
         self._config = uvicorn.Config(
@@ -141,11 +152,12 @@ class Wire:
 
     async def settle(self) -> None:
         """Go on until nothing is under way and nothing that is there will be read."""
-        quiet = 0
+        state, quiet, answered = self.side.state, 0, -1
         for _ in range(STEPS_PATIENCE):
-            quiet = 0 if self._unread() and self._reads() else quiet + 1
+            going_on = state.total_requests != answered or (self._unread() and self._reads())
+            quiet, answered = 0 if going_on else quiet + 1, state.total_requests
             # A task may wait for a body that does not come. All others take a few turns more than the log does.
-            if quiet > (self.side.log.turns + QUIET_TURNS if self.side.state.tasks else 5):
+            if quiet > (self.side.log.turns + QUIET_TURNS if state.tasks else CLOSING_TURNS):
                 break
             await asyncio.sleep(0)
         else:

@@ -7,7 +7,7 @@ import attrs
 from tillport.domain.access import may_hear
 from tillport.domain.charge import ChargeAnswer, Charging, charge, charge_status
 from tillport.domain.notify import Heard, follow_pages, one_by_one
-from tillport.domain.record import record
+from tillport.domain.record import event_of
 from tillport.domain.verify import Verifier
 from tillport.ports.access import Caller
 from tillport.ports.doorbell import Doorbell
@@ -73,13 +73,20 @@ class Till:
         Raises `WebhookRefused` (answer 400: it will never be taken), `EventRefused` (likewise) and
         `LogUnavailable` (answer 5xx, so that Stripe sends it again).
         """
-        now = self.charging.clock.now()
-        event, new = await record(
-            self.verifier.verify(body, signature_header, now=now), self.log, received_at=now
-        )
+        event = self.accept(body, signature_header)
+        (new,) = await self.log.record([event])
         if new:
             self.doorbell.ring()
         return Receipt(event, new)
+
+    def accept(self, body: bytes, signature_header: str | None) -> Event:
+        """Verify a webhook and return its event, which is not recorded yet: there is nothing to acknowledge.
+
+        For a driver that has `log` record it without a coroutine around it. Whoever does so rings the doorbell.
+        Raises `WebhookRefused`.
+        """
+        now = self.charging.clock.now()
+        return event_of(self.verifier.verify(body, signature_header, now=now), received_at=now)
 
     def subscribe(
         self, selector: Selector | None, *, caller: Caller, after: int = 0, idle_seconds: float = 15.0

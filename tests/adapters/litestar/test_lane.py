@@ -25,10 +25,13 @@ def run(main, loop=uvloop.new_event_loop):
         return runner.run(main)
 
 
-@pytest.fixture(scope="module")
-def sides(make_world):
+@pytest.fixture(scope="module", params=[True, False], ids=["group commit", "any other log"])
+def sides(make_world, request):
     """Return the two sides: with the lane and without it."""
-    return [Side(make_world(webhook_bytes_max=BYTES_MAX), with_lane=lane) for lane in (True, False)]
+    return [
+        Side(make_world(webhook_bytes_max=BYTES_MAX), with_lane=lane, grouped=request.param)
+        for lane in (True, False)
+    ]
 
 
 def request(body, signature, *, line=b"POST " + PATH + b" HTTP/1.1", fields=(), length=None, host=True):
@@ -305,8 +308,10 @@ def knocks(world, make_event):
 def test_every_end_is_told_and_logged_in_the_same_words(make_world, make_event, caplog):
     caplog.set_level(logging.INFO, "tillport")
     seen = set()
-    for livemode in (False, True):
-        sides = [Side(make_world(livemode=livemode), with_lane=lane) for lane in (True, False)]
+    for livemode, grouped in itertools.product((False, True), repeat=2):
+        sides = [
+            Side(make_world(livemode=livemode), with_lane=lane, grouped=grouped) for lane in (True, False)
+        ]
         for name, body, signature, error in knocks(sides[0].world, make_event):
             said = []
             unit = (request(body, None if signature is None else signature.encode()), "plain")

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tillport.domain import WebhookRefused
+
 PATHS = [
     "/webhooks/stripe",
     "/APP/any-key-at-all/services/Stripe/webhooks/handler",
@@ -39,6 +41,17 @@ async def test_a_signed_event_is_recorded_and_acknowledged(world, client, path, 
     answer = await client.post(path, content=body, headers={"Stripe-Signature": world.sign(body)})
     assert (answer.status_code, answer.json()) == (200, {"received": True})
     assert (await world.log.find("evt_1")).event.body == body
+
+
+async def test_what_is_only_accepted_is_the_same_event_and_not_recorded(world, make_event):
+    body = make_event()
+    signature = world.sign(body)
+    accepted = world.till.accept(body, signature)
+    assert await recorded(world) == []
+    receipt = await world.till.receive(body, signature)
+    assert (receipt.event, receipt.new) == (accepted, True)
+    with pytest.raises(WebhookRefused):
+        world.till.accept(body, world.sign(body, secret="whsec_other"))
 
 
 async def test_a_repeated_event_is_acknowledged_and_recorded_once(world, client, path, make_event):

@@ -18,16 +18,19 @@ Nothing here imports a server. What is needed of uvicorn is said by `ServerState
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from litestar.types import HTTPScope
 
 from tillport.adapters.litestar.asgi import Headers, json_headers, problem_answer
 from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.plain import read_plain_head, request_line
-from tillport.adapters.litestar.webhook import RECEIVED, take
+from tillport.adapters.litestar.webhook import RECEIVED, note_refusal
+from tillport.domain import WebhookRefused
+from tillport.ports.event_log import Event, EventLog
 
 _RECEIVED_HEADERS = json_headers(RECEIVED, ())
 _CLOSE: Headers = ((b"connection", b"close"),)
@@ -42,17 +45,31 @@ class ServerState(Protocol):
 
     total_requests: int
     connections: set[Any]
-    tasks: set[asyncio.Task[None]]
+    tasks: set[Any]
     default_headers: list[tuple[bytes, bytes]]
+
+
+@runtime_checkable
+class Submitting(Protocol):
+    """A log that takes events at once and answers later, such as `tillport.adapters.runtime.GroupCommit`.
+
+    It spares each webhook a task, and the coroutines in it.
+    """
+
+    def submit(self, events: Sequence[Event]) -> "asyncio.Future[Sequence[bool]]":
+        """Begin to record; the future has the answer of `EventLog.record`. May raise at once what that raises."""
+        ...
 
 
 class WebhookLane:
     """What the connections of one server share: the door, its address and the answer that nearly all of them give."""
 
-    __slots__ = ("_default_headers", "_received", "body_bytes_max", "door", "line", "scope")
+    __slots__ = ("_default_headers", "_received", "_submit", "body_bytes_max", "door", "line", "scope")
 
     def __init__(self, door: Door, path: str) -> None:
         self.door = door
+        log = door.till.log
+        self._submit = log.submit if isinstance(log, Submitting) else partial(_submit_in_a_task, log)
         self.line = request_line(path)
         self.body_bytes_max = door.settings.webhook_bytes_max
         # As much of a scope as errors are told and logged by.
@@ -70,6 +87,10 @@ class WebhookLane:
     ) -> "LaneConnection":
         """Return the protocol of a new connection; `others` makes the server's own, for what is not plain."""
         return LaneConnection(self, state, others, keep_alive_seconds, loop or asyncio.get_running_loop())
+
+    def begin(self, body: bytes, signature: str | None) -> "asyncio.Future[Sequence[bool]]":
+        """Verify a webhook and begin to record it. Raises what `Till.receive` raises, now or by the future."""
+        return self._submit((self.door.till.accept(body, signature),))
 
     def received(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return the whole answer to a webhook that is recorded."""
@@ -206,28 +227,39 @@ class LaneConnection(asyncio.Protocol):
     def _record(self, body: bytes, signature: str | None) -> None:
         assert not self._busy, "one request at a time"
         self._busy = True
-        tasks = self._state.tasks
-        task = self._loop.create_task(self._take(body, signature))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    async def _take(self, body: bytes, signature: str | None) -> None:
-        lane, state = self._lane, self._state
         try:
-            await take(lane.door, body, signature)
+            answer = self._lane.begin(body, signature)
         except Exception as error:  # noqa: BLE001 - whatever it is, Stripe gets an answer, and nothing leaks
-            status, headers, told = problem_answer(lane.scope, error)
-        except asyncio.CancelledError:  # the server's patience has ended: Stripe comes again
+            # Not here: of hundreds of requests in one read, each would be answered within the one before.
+            self._loop.call_soon(self._fail, error)
+            return
+        self._state.tasks.add(answer)
+        answer.add_done_callback(self._recorded)
+
+    def _recorded(self, answer: "asyncio.Future[Sequence[bool]]") -> None:
+        state = self._state
+        state.tasks.discard(answer)
+        if answer.cancelled():  # the server's patience has ended: Stripe comes again
             self._transport.close()
-            raise
+            return
+        try:
+            if answer.result()[0]:
+                self._lane.door.till.doorbell.ring()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
         else:
-            if not self._last:
-                self._finish(lane.received(state.default_headers))
-                return
-            status, headers, told = 200, _RECEIVED_HEADERS, RECEIVED
+            if self._last:
+                self._finish(_answer(200, state.default_headers, _RECEIVED_HEADERS + _CLOSE, RECEIVED))
+            else:
+                self._finish(self._lane.received(state.default_headers))
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, WebhookRefused):
+            note_refusal(error)
+        status, headers, told = problem_answer(self._lane.scope, error)
         if self._last:
             headers += _CLOSE
-        self._finish(_answer(status, state.default_headers, headers, told))
+        self._finish(_answer(status, self._state.default_headers, headers, told))
 
     def _finish(self, answer: bytes) -> None:
         self._busy = False
@@ -302,3 +334,7 @@ def _answer(status: int, default_headers: list[tuple[bytes, bytes]], headers: He
     lines = [b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())]
     lines += [b"%s: %s\r\n" % header for header in (*default_headers, *headers)]
     return b"".join((*lines, b"\r\n", body))
+
+
+def _submit_in_a_task(log: EventLog, events: Sequence[Event]) -> "asyncio.Future[Sequence[bool]]":
+    return asyncio.ensure_future(log.record(events))

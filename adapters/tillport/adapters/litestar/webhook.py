@@ -66,9 +66,14 @@ async def _read_and_take(door: Door, scope: HTTPScope, receive: Receive) -> None
 
 
 async def take(door: Door, body: bytes, signature: str | None) -> None:
-    """Verify and record a webhook. Raises what `Till.receive` raises; a refusal is logged by its code alone."""
+    """Verify and record a webhook. Raises what `Till.receive` raises; a refusal is logged."""
     try:
         await door.till.receive(body, signature)
     except WebhookRefused as error:
-        logger.info("webhook refused: %s", error.code)
+        note_refusal(error)
         raise
+
+
+def note_refusal(error: WebhookRefused) -> None:
+    """Log that a webhook was refused, by the code alone: what it held may be anything."""
+    logger.info("webhook refused: %s", error.code)

@@ -91,6 +91,13 @@ class GroupCommit:
 
     async def record(self, events: Sequence[Event]) -> Sequence[bool]:
         """See `EventLog.record`. The events of one call stay together in one commit."""
+        return await self.submit(events)
+
+    def submit(self, events: Sequence[Event]) -> "asyncio.Future[Sequence[bool]]":
+        """Do what `record` does, for who can wait without a task of its own. To cancel the answer is to go away.
+
+        Raises at once what is known at once: `EventRefused`, `LogOverloaded`, and `LogUnavailable` of a closed log.
+        """
         size = 0
         for event in events:
             refuse_unrecordable(event)
@@ -99,11 +106,12 @@ class GroupCommit:
             raise LogUnavailable(
                 "This process is shutting down.", remedy="Try again: another one will answer."
             )
-        if not events:
-            return []
-        request = _Request(tuple(events), asyncio.get_running_loop().create_future(), size)
-        self._admit(request)
-        return await request.answer
+        answer: asyncio.Future[Sequence[bool]] = asyncio.get_running_loop().create_future()
+        if events:
+            self._admit(_Request(tuple(events), answer, size))
+        else:
+            answer.set_result([])
+        return answer
 
     async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
         """See `EventLog.read`."""
