@@ -10,6 +10,7 @@ from wire import Side
 
 from tillport.adapters.memory.clock import ManualClock
 from tillport.adapters.memory.doorbell import LocalDoorbell
+from tillport.adapters.runtime.group_commit import GroupCommit
 from tillport.ports.event_log import LogUnavailable
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -244,6 +245,22 @@ def test_a_log_that_says_no_at_once_is_answered_for(make_side, webhook, run):
             assert wire.answers.count(b"HTTP/1.1 503 ") == 2
             assert not wire.closed
         assert await side.recorded() == []
+
+    run(story())
+
+
+def test_a_log_that_wraps_another_is_not_passed_by(make_world, webhook, run):
+    world = make_world()
+    world.log = GroupCommit(world.log)
+    side = Side(world, with_lane=True, grouped=False)  # its log passes on whatever it does not know
+
+    async def story():
+        async with side.connected() as wire:
+            await wire.send(webhook(side))
+            await wire.settle()
+            assert wire.answers.startswith(OK)
+        assert side.log.entered == 1
+        assert len(await side.recorded()) == 1
 
     run(story())
 

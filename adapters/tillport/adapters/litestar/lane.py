@@ -19,7 +19,6 @@ Nothing here imports a server. What is needed of uvicorn is said by `ServerState
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -53,7 +52,8 @@ class ServerState(Protocol):
 class Submitting(Protocol):
     """A log that takes events at once and answers later, such as `tillport.adapters.runtime.GroupCommit`.
 
-    It spares each webhook a task, and the coroutines in it.
+    It spares each webhook a task, and the coroutines in it. A class that overrides its `record` overrides this too, or the
+    lane goes by the one that it inherits.
     """
 
     def submit(self, events: Sequence[Event]) -> "asyncio.Future[Sequence[bool]]":
@@ -68,8 +68,7 @@ class WebhookLane:
 
     def __init__(self, door: Door, path: str) -> None:
         self.door = door
-        log = door.till.log
-        self._submit = log.submit if isinstance(log, Submitting) else partial(_submit_in_a_task, log)
+        self._submit = _submit_to(door.till.log)
         self.line = request_line(path)
         self.body_bytes_max = door.settings.webhook_bytes_max
         # As much of a scope as errors are told and logged by.
@@ -336,5 +335,8 @@ def _answer(status: int, default_headers: list[tuple[bytes, bytes]], headers: He
     return b"".join((*lines, b"\r\n", body))
 
 
-def _submit_in_a_task(log: EventLog, events: Sequence[Event]) -> "asyncio.Future[Sequence[bool]]":
-    return asyncio.ensure_future(log.record(events))
+def _submit_to(log: EventLog) -> "Callable[[Sequence[Event]], asyncio.Future[Sequence[bool]]]":
+    # By its class: what wraps a log and passes on whatever it does not know must not be passed by.
+    if issubclass(type(log), Submitting):
+        return cast("Submitting", log).submit
+    return lambda events: asyncio.ensure_future(log.record(events))
