@@ -1,5 +1,6 @@
 """`tillport serve` as a process: it says where it is, answers, and ends in time with nothing lost."""
 
+import contextlib
 import json
 import os
 import re
@@ -107,6 +108,19 @@ def test_webhooks_go_by_the_lane(served: Served) -> None:
             answers += piece
     assert answers.startswith(b"HTTP/1.1 200 ")
     assert answers.count(b"HTTP/1.1 400 ") == 1
+
+
+def test_a_head_without_end_is_refused_and_cut_off(served: Served) -> None:
+    host, _, port = served.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        client.sendall(b"POST /webhooks/stripe HTTP/1.1\r\n")
+        with contextlib.suppress(ConnectionError):  # it may be closed while we write
+            for _ in range(64):
+                client.sendall(b"a: b\r\n" * 10_000)
+        with contextlib.suppress(ConnectionError):  # with a reset: not all that was sent has been read
+            while client.recv(65_536):
+                pass
+    assert served.webhook().status == 200
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

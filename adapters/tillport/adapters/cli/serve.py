@@ -3,7 +3,8 @@
 The socket is bound before anything else, so that a taken port is told at once and a free one is known. Signals are
 uvicorn's, except that it would raise them again after its own end: the process would die before the log has drained.
 
-Plain webhooks are taken off the socket by the lane (`tillport.adapters.litestar.lane`), all else by uvicorn's protocol.
+Plain webhooks are taken off the socket by the lane (`tillport.adapters.litestar.lane`), all else by uvicorn's protocol
+with bounds (`tillport.adapters.cli.bounded`).
 """
 
 import asyncio
@@ -19,9 +20,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from tillport.adapters.cli.bounded import BoundedProtocol
 from tillport.adapters.cli.terminal import complain, say
 from tillport.adapters.compose import Service, Settings, open_service, read_settings, variable
 from tillport.ports.event_log import LogUnavailable
@@ -88,7 +89,7 @@ def server_config(service: Service) -> uvicorn.Config:
     ) -> asyncio.Protocol:
         return face.lane.connection(
             server_state,
-            others=partial(HttpToolsProtocol, config, server_state, app_state, _loop),
+            others=partial(BoundedProtocol, config, server_state, app_state, _loop),
             keep_alive_seconds=config.timeout_keep_alive,
             loop=_loop,
         )
