@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 
 import attrs
 import pytest
@@ -196,6 +197,28 @@ async def test_an_unannounced_flood_is_cut_off(world, path):
     await world.app(scope_of(path), receive, send)
     assert sent[0]["status"] == 413
     assert taken <= 17
+
+
+async def test_a_body_in_very_many_pieces_is_held_in_its_own_size(world, path):
+    """As above: a client may send two bytes at a time, and each would cost an object of its own."""
+    pieces, came, held = 100_000, 0, 0
+
+    async def receive():
+        nonlocal came, held
+        came += 1
+        held = tracemalloc.get_traced_memory()[0]
+        return {"type": "http.request", "body": bytes((came & 0xFF, came >> 9)), "more_body": came < pieces}
+
+    async def send(message):
+        pass
+
+    tracemalloc.start()
+    try:
+        await world.app(scope_of(path), receive, send)
+    finally:
+        tracemalloc.stop()
+    assert came == pieces
+    assert held < 5 * pieces
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body_harms_nobody(world, path, caplog):

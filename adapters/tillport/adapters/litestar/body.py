@@ -23,18 +23,15 @@ async def read_body(scope: HTTPScope, receive: Receive, *, bytes_max: int) -> by
         if len(body) > bytes_max:
             raise _too_large(bytes_max)
         return body
-    chunks: list[bytes] = []
-    size = 0
+    collected = bytearray()  # of many small chunks each would cost more than it holds
     while True:
         if message["type"] != "http.request":
             raise Disconnected("The client went away before its body was here.", remedy="")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > bytes_max:
+        collected += message.get("body", b"")
+        if len(collected) > bytes_max:
             raise _too_large(bytes_max)
-        chunks.append(chunk)
         if not message.get("more_body", False):
-            return b"".join(chunks)
+            return bytes(collected)
         message = await receive()
 
 
