@@ -15,11 +15,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final, Generic, TypeVar, cast
-from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from tillport.adapters.sql.effects_statements import (
     POSTGRESQL_EFFECTS,
@@ -242,8 +241,10 @@ class AsyncEffectQueue(Generic[Tx]):
 @asynccontextmanager
 async def open_async_effect_queue(url: str) -> AsyncIterator[AsyncEffectQueue[AsyncConnection]]:
     """Open a queue on the PostgreSQL database of a URL, with an engine that is closed with it."""
-    parts = urlsplit(url)
-    engine = create_async_engine(urlunsplit(parts._replace(scheme="postgresql+asyncpg")))
+    # It needs asyncpg, which an embedder who has an engine need not have.
+    from tillport.adapters.sql.postgres_engine import engine_on
+
+    engine = engine_on(url)
     try:
         yield AsyncEffectQueue(engine)
     finally:

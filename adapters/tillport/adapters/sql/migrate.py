@@ -95,10 +95,13 @@ def check(connection: Connection) -> Check:
             "compare_server_default": connection.dialect.name == "postgresql",
         },
     )
+    differences = [_in_words(one) for one in compare_metadata(context, ours)]
+    if connection.dialect.name == "postgresql":
+        encoding = connection.execute(text("SHOW server_encoding")).scalar()
+        if encoding not in ("UTF8", "SQL_ASCII", b"SQL_ASCII"):  # the latter takes whatever comes
+            differences.append(f"encoding {encoding}, not UTF8: words in other scripts can't be recorded")
     return Check(
-        revision=context.get_current_revision(),
-        wanted=wanted_revision(),
-        differences=tuple(_in_words(one) for one in compare_metadata(context, ours)),
+        revision=context.get_current_revision(), wanted=wanted_revision(), differences=tuple(differences)
     )
 
 
@@ -136,12 +139,10 @@ def on_database(url: str, work: Callable[[Connection], T]) -> T:
         finally:
             engine.dispose()
 
-    from sqlalchemy.ext.asyncio import create_async_engine  # needs greenlet, which SQLite does not
+    from tillport.adapters.sql.postgres_engine import engine_on  # needs greenlet, which SQLite does not
 
     async def through_asyncpg() -> T:
-        scheme, _, rest = url.partition("://")
-        assert scheme.startswith("postgres"), "SQLite and PostgreSQL are what there is"
-        engine = create_async_engine(f"postgresql+asyncpg://{rest}")
+        engine = engine_on(url)
         try:
             async with engine.begin() as connection:
                 return await connection.run_sync(work)

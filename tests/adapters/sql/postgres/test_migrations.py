@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from tillport.adapters.conformance.samples import event
 from tillport.adapters.sql.creation import REVISION
+from tillport.adapters.sql.effects import open_async_effect_queue
 from tillport.adapters.sql.migrate import check, on_database, sql, upgrade
 from tillport.adapters.sql.postgres import PostgresEventLog
 from tillport.adapters.sql.postgres_statements import record_arrays, record_statement
@@ -58,6 +59,26 @@ def test_a_sync_connection_serves_as_well_and_keeps_its_transaction(engine) -> N
         upgrade(connection)
     with engine.begin() as connection:
         assert check(connection).ok
+
+
+@pytest.mark.parametrize(
+    "also", ["sslmode=disable", "options=-csearch_path%3Dpublic", "application_name=till"]
+)
+async def test_a_url_that_serves_the_service_serves_the_commands_too(also, empty) -> None:
+    url = f"{empty}?{also}"
+    await asyncio.to_thread(on_database, url, upgrade)
+    async with aclosing(PostgresStore(url)) as store:
+        assert await PostgresEventLog(store).record([event(1)]) == [True]
+    async with open_async_effect_queue(url) as queue:
+        assert list(await queue.standings()) == []
+
+
+def test_a_database_of_another_encoding_is_told(postgres) -> None:
+    postgres.psql("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1'")
+    latin = postgres.url("latin")
+    on_database(latin, upgrade)
+    (told,) = on_database(latin, check).differences
+    assert "LATIN1" in told
 
 
 def test_several_upgrades_at_once_are_one(empty) -> None:
