@@ -3,8 +3,9 @@
 An insert looks for a tombstone as of the moment its statement began, and for the row as of now. If tombstone and
 deletion came in one transaction, an insert that began before it and looks for the row after it would find neither,
 and record the event a second time. So first the tombstones are committed, with the number of their transaction; and
-the rows go once every transaction has ended that was at work when the tombstones came: whoever begins later sees
-the tombstone, and whoever began earlier has found the row.
+the rows go once nobody sees the database as it was before the tombstones came: whoever begins later sees the
+tombstone, and whoever began earlier has found the row. Who has written something by then is told by its number; who
+has not, an insert that still waits for its first row say, by the oldest number that it takes to be under way.
 """
 
 from typing import Final
@@ -33,8 +34,13 @@ ON CONFLICT DO NOTHING
 """
 
 _TAKE: Final = """
-WITH marked AS (
-    SELECT o.position, o.seq, t.xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS settled
+WITH views AS MATERIALIZED (
+    SELECT least(
+        pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+        pg_snapshot_xmax(pg_current_snapshot())::text::bigint - max(age(backend_xmin))
+    ) AS oldest FROM pg_stat_activity WHERE datname = current_database()
+), marked AS (
+    SELECT o.position, o.seq, t.xid < (SELECT oldest FROM views) AS settled
     FROM (SELECT position, seq FROM tillport_order WHERE position <= $1 ORDER BY position LIMIT $2) AS o
     JOIN "StripeEvents" AS e USING (seq) JOIN tillport_tombstones AS t USING (event_id)
 ), going AS (
