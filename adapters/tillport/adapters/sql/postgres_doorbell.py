@@ -17,7 +17,7 @@ import attrs
 
 from tillport.adapters.sql.postgres_positions import Sequencer
 from tillport.adapters.sql.postgres_statements import ARRIVALS, NEWS
-from tillport.adapters.sql.postgres_store import PostgresStore, StoreUnavailable
+from tillport.adapters.sql.postgres_store import PostgresStore, StoreUnavailable, ValuesRefused
 from tillport.ports.clock import Clock
 
 logger = logging.getLogger("tillport.sql")
@@ -98,10 +98,12 @@ class PostgresDoorbell:
                     await _close(connection)
             except (
                 StoreUnavailable,
+                ValuesRefused,
                 OSError,
                 TimeoutError,
                 asyncpg.PostgresError,
                 asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
             ) as error:
                 if self._clock.now() - began > self.reconnect_seconds_max:
                     pause = 0.05  # it went well for a while

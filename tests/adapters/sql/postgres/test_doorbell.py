@@ -82,6 +82,18 @@ async def test_what_was_left_waiting_is_placed_though_nobody_tells(database) -> 
                 await asyncio.sleep(0.02)
 
 
+async def test_what_can_never_be_placed_does_not_end_the_listening(database) -> None:
+    async with process(database) as (_, bell, _), process(database) as (log, _, store):
+        await log.record([event(1)])
+        await store.fetch("INSERT INTO tillport_pending SELECT seq FROM tillport_order")  # it has its place
+        async with asyncio.timeout(20):
+            while bell.listening:  # noqa: ASYNC110 - the listener has no event for it
+                await asyncio.sleep(0.01)
+            await store.fetch("DELETE FROM tillport_pending")
+            while not bell.listening:  # noqa: ASYNC110 - the listener has no event for it
+                await asyncio.sleep(0.01)
+
+
 async def test_it_listens_again_after_the_servers_crash(postgres, database) -> None:
     async with process(database) as (_, bell, _):
         postgres.kill()
