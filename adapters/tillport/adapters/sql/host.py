@@ -17,18 +17,19 @@ commits, and readers see it a moment after.
 
 A host that catches an error of the database and goes on does what its database demands: on PostgreSQL, a savepoint.
 
-On PostgreSQL record in READ COMMITTED, which is its default. A transaction in REPEATABLE READ or SERIALIZABLE sees the
-world of its first statement: an event that somebody recorded since then fails it (SQLSTATE 40001, begin it again), and
-an event that retention took away since then is neither row nor tombstone to it, so that it could record it once more.
+On PostgreSQL a transaction that recorded something new commits to the disk, also where the host's `synchronous_commit`
+is off. Record in READ COMMITTED, which is the default. A transaction in REPEATABLE READ or SERIALIZABLE sees the world of
+its first statement: an event that somebody recorded since then fails it (SQLSTATE 40001, begin it again), and an event
+that retention took away since then is neither row nor tombstone to it, so that it could record it once more.
 """
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from sqlalchemy import Connection
 
-from tillport.adapters.sql.postgres_statements import ARRIVALS, PLAIN_ARRAYS, record_arrays, record_statement
+from tillport.adapters.sql.postgres_statements import ANNOUNCE, PLAIN_ARRAYS, record_arrays, record_statement
 from tillport.adapters.sql.rows import EVENT_COLUMNS
 from tillport.adapters.sql.sqlite_events import Execute, first_of_each, record_through
 from tillport.ports.event_log import Event, refuse_unrecordable
@@ -39,8 +40,6 @@ if TYPE_CHECKING:  # it needs greenlet, which only those have who use it
 Dialect: TypeAlias = Literal["sqlite", "postgresql"]
 Paramstyle: TypeAlias = Literal["qmark", "format", "pyformat", "numeric_dollar"]
 """How the cursor wants its values marked: `?`, `%s` or `$1` (https://peps.python.org/pep-0249/#paramstyle)."""
-
-_NOTIFY: Final = f"SELECT pg_notify('{ARRIVALS}', '')"
 
 
 class Cursor(Protocol):
@@ -108,7 +107,7 @@ def _record_postgresql(execute: Execute, events: Sequence[Event], paramstyle: Pa
     result = execute(statement, tuple(values[number - 1] for number in numbers))
     new = {row[0] for row in result.fetchall()}
     if new:
-        execute(_NOTIFY, ())  # heard when, and only if, the host commits
+        execute(ANNOUNCE, ())
     return first_of_each(events, new)
 
 

@@ -22,7 +22,8 @@ from tillport.adapters.sql.own_events import OwnEvents
 from tillport.adapters.sql.postgres_positions import Sequencer
 from tillport.adapters.sql.postgres_retention import forget
 from tillport.adapters.sql.postgres_statements import (
-    ARRIVALS,
+    ANNOUNCE,
+    BRING_UP_NUMBERS,
     FIND_SOURCE,
     HEAD,
     PLACES,
@@ -41,6 +42,7 @@ from tillport.adapters.sql.postgres_store import (
     StoreUnavailable,
     ValuesRefused,
     collided,
+    lacks_rights,
     lacks_tables,
     met_a_lock,
     was_rolled_back,
@@ -81,6 +83,10 @@ _REMEDY: Final = (
     "Look at the database: does it run, does it take connections, has its disk room? Then try again."
 )
 _UPGRADE: Final = "Its tables are not those of this version of Tillport. Run: tillport db upgrade."
+_GRANT: Final = (
+    "Its user may not do this. It needs SELECT, INSERT, UPDATE and DELETE on Tillport's tables, "
+    "and USAGE, SELECT and UPDATE on their sequences."
+)
 _RECORD: Final = record_statement(with_aliases=False)
 _RECORD_WITH_ALIASES: Final = record_statement(with_aliases=True)
 _ATTEMPTS: Final = 3
@@ -95,7 +101,7 @@ def _told_as(error_type: type[TillportError], what: str) -> Iterator[None]:
     try:
         yield
     except (StoreUnavailable, ValuesRefused) as error:
-        remedy = _UPGRADE if lacks_tables(error) else _REMEDY
+        remedy = _UPGRADE if lacks_tables(error) else _GRANT if lacks_rights(error) else _REMEDY
         raise error_type(f"{what} can't be reached now. {error}", remedy=remedy) from error
 
 
@@ -113,7 +119,7 @@ async def record_on_asyncpg(connection: Connection, events: Sequence[Event]) -> 
     values = record_arrays(events)
     rows = await connection.fetch(_RECORD if len(values) == PLAIN_ARRAYS else _RECORD_WITH_ALIASES, *values)
     if rows:
-        await connection.execute(f"NOTIFY {ARRIVALS}")  # heard when, and only if, the host commits
+        await connection.execute(ANNOUNCE)
     return first_of_each(events, {row[0] for row in rows})
 
 
@@ -144,6 +150,8 @@ class PostgresEventLog:
             try:
                 rows = await self._insert(statement, values)
             except ValuesRefused as error:
+                if collided(error):
+                    raise  # of numbers that we draw: no event's fault
                 raise EventRefused(
                     f"An event can't be kept: {error}", remedy="Ids and types are shorter than 2,600 bytes."
                 ) from error
@@ -168,7 +176,9 @@ class PostgresEventLog:
             try:
                 return await self._store.fetch(statement, *values)
             except (StoreUnavailable, ValuesRefused) as error:
-                if not was_rolled_back(error) and not collided(error):
+                if collided(error):
+                    await self._store.script(BRING_UP_NUMBERS)
+                elif not was_rolled_back(error):
                     raise
         return await self._store.fetch(statement, *values)
 

@@ -29,6 +29,16 @@ NEWS: Final = "tillport_news"
 ARRIVALS: Final = "tillport_arrivals"
 """Where it is told, from within a host's transaction, that its commit left events without a position."""
 
+ANNOUNCE: Final = (
+    f"SELECT pg_notify('{ARRIVALS}', ''), CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') "
+    "THEN set_config('synchronous_commit', 'on', true) END"
+)
+"""What a host's transaction says once it has recorded something new: it is heard when, and only if, it commits.
+
+And it commits to the disk, whatever the host's setting: a repetition of the event, which others see from then on, is
+acknowledged because the event is there.
+"""
+
 _SEQUENCING_LOCK: Final = 0x7111_9047_0000_0002
 
 _TYPES: Final = {"key_is_alias": "bool", "livemode": "bool", "created": "bigint", "received_at": "float8"}
@@ -37,6 +47,8 @@ _COLUMNS: Final = ", ".join(EVENT_COLUMNS)
 
 _POSITIONS: Final = "tillport_order_position_seq"
 """The sequence that positions are drawn from, under `_SEQUENCING_LOCK` alone."""
+
+_NUMBERS: Final = '"StripeEvents_seq_seq"'
 
 _HEAD: Final = (
     "greatest((SELECT max(position) FROM tillport_order), "
@@ -105,7 +117,7 @@ def _record(mark: Callable[[int], str], then: str, result: str, *, with_aliases:
         "ON CONFLICT DO NOTHING)"
     )
     return (
-        "WITH numbers AS MATERIALIZED (SELECT array_agg(nextval('\"StripeEvents_seq_seq\"')) AS drawn "  # noqa: S608 - constants
+        f"WITH numbers AS MATERIALIZED (SELECT array_agg(nextval('{_NUMBERS}')) AS drawn "  # noqa: S608 - constants
         f"FROM generate_series(1, cardinality({arrays[0]}))), "
         f'fresh AS (INSERT INTO "StripeEvents" (seq, {_COLUMNS}) OVERRIDING SYSTEM VALUE '
         f"SELECT (SELECT drawn FROM numbers)[rank], {_COLUMNS} "
@@ -157,6 +169,17 @@ PLACES: Final = (
 OLDEST_PENDING: Final = "SELECT min(seq) FROM tillport_pending"
 
 
+_TAKE_THE_LOCK: Final = (
+    # As long as a statement may take: those who hold it are committing.
+    f"SELECT set_config('lock_timeout', '0', true), pg_advisory_xact_lock({_SEQUENCING_LOCK}); "
+)
+BRING_UP_NUMBERS: Final = (
+    f"{_TAKE_THE_LOCK}SELECT setval('{_NUMBERS}', newest) FROM {_NUMBERS}, "  # noqa: S608 - constants
+    '(SELECT max(seq) AS newest FROM "StripeEvents") AS ends WHERE newest > last_value'
+)
+"""The script for a copy of the database that came without its sequences, where numbers are drawn that events have already."""
+
+
 def these_script(numbers: Sequence[int], *, sender: str) -> str:
     """Return the script that gives positions to those of these numbers that wait for one, and tells everybody.
 
@@ -173,7 +196,7 @@ def everything_script(*, limit: int, sender: str) -> str:
 def _sequence(which: str, sender: str) -> str:
     assert sender.isalnum()
     return (
-        f"SELECT pg_advisory_xact_lock({_SEQUENCING_LOCK}); "  # noqa: S608 - numbers, constants and a word of ours
+        f"{_TAKE_THE_LOCK}"  # noqa: S608 - numbers, constants and a word of ours
         # Positions of an older version's, or a sequence that a restored copy did not bring along.
         f"SELECT setval('{_POSITIONS}', head) FROM {_POSITIONS}, (SELECT {_HEAD} AS head) AS ends WHERE head > last_value; "
         f"WITH taken AS (DELETE FROM tillport_pending WHERE seq IN {which} RETURNING seq), "

@@ -40,6 +40,7 @@ _ROLLED_BACK: Final = ("40001", "40P01")
 _LOCKED: Final = "55P03"
 _NOT_UNIQUE: Final = "23505"
 _NOT_THERE: Final = ("42P01", "42703")
+_NOT_ALLOWED: Final = "42501"
 
 _SESSION: Final = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')"
 
@@ -232,6 +233,11 @@ def was_rolled_back(error: StoreUnavailable | ValuesRefused) -> bool:
 def lacks_tables(error: StoreUnavailable | ValuesRefused) -> bool:
     """Tell whether a table, a sequence or a column is missing: the database is of another version."""
     return error.sqlstate in _NOT_THERE
+
+
+def lacks_rights(error: StoreUnavailable | ValuesRefused) -> bool:
+    """Tell whether our user may not do what is needed on a table or a sequence."""
+    return error.sqlstate == _NOT_ALLOWED
 
 
 def collided(error: StoreUnavailable | ValuesRefused) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import traceback
+from collections.abc import Iterator
 from contextlib import aclosing
 
 import asyncpg
@@ -16,6 +17,17 @@ from tillport.ports.ledger import LedgerUnavailable
 from tillport.ports.selector import Compare
 
 TOO_LONG = "x".join(str(number * 7919) for number in range(2000))  # for an index entry, and hard to compress
+
+
+@pytest.fixture
+def till_user(postgres, database) -> Iterator[str]:
+    """A user who owns nothing and may do nothing yet."""
+    postgres.psql("CREATE ROLE till LOGIN")
+    try:
+        yield "till"
+    finally:
+        postgres.psql("DROP OWNED BY till", database=database.rpartition("/")[2])
+        postgres.psql("DROP ROLE till")
 
 
 @pytest.mark.parametrize(
@@ -181,6 +193,31 @@ async def test_a_database_without_tables_says_so_and_heals(postgres) -> None:
         await store.create_tables()
         assert await log.record([event(1)]) == [True]
         await log.sequencer.idle()
+
+
+async def test_a_user_without_rights_is_told_which_it_needs(postgres, database, till_user) -> None:
+    name = database.rpartition("/")[2]
+    async with aclosing(PostgresStore(database.replace("postgres@", f"{till_user}@"))) as store:
+        log = PostgresEventLog(store)
+        for missing, grant in {
+            "every right": "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES",
+            "those on sequences": "USAGE, SELECT, UPDATE ON ALL SEQUENCES",
+        }.items():
+            for try_it in (log.head(), log.record([event(1)])):
+                with pytest.raises(LogUnavailable, match="42501") as refused:
+                    await try_it
+                assert "USAGE, SELECT and UPDATE on their sequences" in refused.value.remedy, missing
+            postgres.psql(f"GRANT {grant} IN SCHEMA public TO {till_user}", database=name)
+        assert await log.record([event(1), event(2)]) == [True, True]
+        host = await asyncpg.connect(store.url)
+        try:
+            async with host.transaction():
+                assert await record_on_asyncpg(host, [event(3)]) == [True]
+        finally:
+            await host.close()
+        await store.fetch("SELECT setval('tillport_order_position_seq', 1, false)")
+        await log.sequencer.sweep(at_once=True)
+        assert [one.event for one in (await log.read(after=0)).events] == [event(1), event(2), event(3)]
 
 
 async def test_a_closed_store_is_an_outage(database) -> None:

@@ -112,6 +112,19 @@ async def test_what_a_host_rolls_back_was_never_recorded(host, store, database) 
     assert await log.record([event(1)]) == [True]
 
 
+@pytest.mark.parametrize("weaker", ["off", "local"])
+def test_what_a_host_recorded_is_on_the_disk_before_a_repetition_is_acknowledged(weaker, database) -> None:
+    """A repetition is acknowledged without a commit that holds anything: the event is there. So it must stay there."""
+    with psycopg.connect(database) as host, host.cursor() as cursor:
+        host.execute(f"SET SESSION synchronous_commit = {weaker}")
+        host.commit()
+        record_with(cursor, [event(1)], dialect="postgresql", paramstyle="format")
+        assert host.execute("SHOW synchronous_commit").fetchone() == ("on",)
+        host.commit()
+        record_with(cursor, [event(1)], dialect="postgresql", paramstyle="format")
+        assert host.execute("SHOW synchronous_commit").fetchone() == (weaker,), "nothing new, nothing to keep"
+
+
 async def test_a_hosts_commit_wakes_the_readers_at_once(store, database) -> None:
     async with following(store, sweep_seconds=3600.0) as (log, bell):
         await asyncio.sleep(0.2)  # the look that follows the connection

@@ -10,7 +10,7 @@ from tillport.adapters.conformance.samples import event
 from tillport.adapters.sql.postgres import PostgresEventLog, record_on_asyncpg
 from tillport.adapters.sql.postgres_statements import record_arrays, record_statement
 from tillport.adapters.sql.postgres_store import PostgresStore
-from tillport.ports.event_log import RecordedEvent
+from tillport.ports.event_log import LogUnavailable, RecordedEvent
 
 LOCK = 0x7111_9047_0000_0002
 WAITING = "SELECT count(*) FROM tillport_pending"
@@ -104,19 +104,24 @@ async def test_a_host_that_holds_an_event_holds_up_nobody_who_has_another(databa
             await host.close()
 
 
-async def test_who_waits_for_a_slow_commit_of_another_process_is_not_refused(database) -> None:
+@pytest.mark.parametrize("what", ["our own", "a host's"])
+async def test_who_waits_for_a_slow_commit_of_another_process_is_not_refused(what, database) -> None:
     async with aclosing(PostgresStore(database, lock_timeout_seconds=0.1)) as store:
         log = PostgresEventLog(store)
+        if what == "a host's":
+            await store.fetch(record_statement(with_aliases=False), *record_arrays([event(1)]))
         other = await asyncpg.connect(database)
         try:
             transaction = other.transaction()
             await transaction.start()
             await other.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
-            waits = asyncio.create_task(log.record([event(1)]))
+            placing = log.record([event(1)]) if what == "our own" else log.sequencer.sweep(at_once=True)
+            waits = asyncio.create_task(placing)
             await asyncio.sleep(0.5)
             assert not waits.done()
             await transaction.rollback()
-            assert await waits == [True]
+            await waits
+            assert [one.event for one in await read_all(log)] == [event(1)]
         finally:
             await other.close()
 
@@ -144,7 +149,7 @@ async def test_beside_processes_of_the_version_before_nothing_is_lost_or_overtak
 
 
 @pytest.mark.parametrize("forgotten", [0, 30])
-async def test_a_copy_that_came_without_its_sequence_heals(database, forgotten) -> None:
+async def test_a_copy_that_came_without_its_sequences_heals(database, forgotten) -> None:
     async with aclosing(PostgresStore(database)) as store:
         log = PostgresEventLog(store)
         await log.record([event(number) for number in range(30)])
@@ -152,13 +157,23 @@ async def test_a_copy_that_came_without_its_sequence_heals(database, forgotten) 
             async with asyncio.timeout(10):
                 while await log.forget(received_before=1e12, up_to=30, now=1.0) == 0:  # noqa: ASYNC110 - autovacuum may be at work
                     await asyncio.sleep(0.05)
-        await store.fetch("SELECT setval('tillport_order_position_seq', 1, false)")
+        for sequence in ("tillport_order_position_seq", '"StripeEvents_seq_seq"'):
+            await store.fetch(f"SELECT setval('{sequence}', 1, false)")
         for number in range(30, 35):
             assert await log.record([event(number)]) == [True]
         await log.sequencer.idle()
         page = await log.read(after=30)
         assert [one.event.id for one in page.events] == [event(number).id for number in range(30, 35)]
         assert await store.fetch(WAITING) == [(0,)]
+
+
+async def test_a_number_that_is_taken_is_not_the_events_fault(postgres, template) -> None:
+    async with aclosing(PostgresStore(postgres.create_database(template))) as store:
+        log = PostgresEventLog(store)
+        await log.record([event(1)])
+        await store.fetch("CREATE UNIQUE INDEX ON tillport_order ((position > 0))")  # a host's mistake, say
+        with pytest.raises(LogUnavailable, match="23505"):
+            await log.record([event(2)])
 
 
 async def test_a_position_that_fails_is_a_gap_and_nothing_else(database) -> None:
