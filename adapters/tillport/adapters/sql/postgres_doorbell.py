@@ -24,6 +24,10 @@ logger = logging.getLogger("tillport.sql")
 
 _NOTIFY: Final = "SELECT pg_notify($1, $2)"
 _LOOKS_PER_HEARTBEAT: Final = 5
+_HEARTBEAT: Final = "SELECT pg_notification_queue_usage()"
+"""A connection can be dead without anybody having said so. And once a full queue of notifications has refused a commit,
+the server looks only when it is asked this way whether there is room again."""
+
 _CLOSE_SECONDS: Final = 1.0
 _REST_PER_SWEEP: Final = 20
 
@@ -129,9 +133,7 @@ class PostgresDoorbell:
             rest_seconds = max(self.sweep_seconds, _REST_PER_SWEEP * (self._clock.now() - began))
             looks += 1
             if looks % _LOOKS_PER_HEARTBEAT == 0:
-                await connection.execute(
-                    "SELECT 1"
-                )  # a connection can be dead without anybody having said so
+                await connection.execute(_HEARTBEAT)
             if not self._wanted.is_set():
                 waiting = asyncio.ensure_future(self._wanted.wait())
                 try:

@@ -36,6 +36,9 @@ _ABOUT_THE_VALUES: Final = ("22", "23", "54")
 """SQLSTATE classes: data exception, integrity violation, program limit exceeded (an index entry too long, say).
 https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
+_NOTIFYING: Final = "PreCommit_Notify"
+"""The server's function that refuses a commit, as a limit exceeded, while the queue of notifications is full."""
+
 _ROLLED_BACK: Final = ("40001", "40P01")
 _LOCKED: Final = "55P03"
 _NOT_UNIQUE: Final = "23505"
@@ -220,7 +223,8 @@ def told(error: asyncpg.PostgresError) -> StoreUnavailable | ValuesRefused:
     """Return what a server's error means, without its words."""
     sqlstate = getattr(error, "sqlstate", None) or "?????"
     what = f"PostgreSQL says {sqlstate} ({type(error).__name__})."
-    if sqlstate.startswith(_ABOUT_THE_VALUES):
+    notifying = getattr(error, "server_source_function", None) == _NOTIFYING
+    if sqlstate.startswith(_ABOUT_THE_VALUES) and not notifying:
         return ValuesRefused(what, sqlstate=sqlstate)
     return StoreUnavailable(what, sqlstate=sqlstate)
 

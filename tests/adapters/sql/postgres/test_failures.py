@@ -9,10 +9,13 @@ import asyncpg
 import pytest
 
 from tillport.adapters.conformance.samples import attempt, event
+from tillport.adapters.runtime.clock import SystemClock
 from tillport.adapters.runtime.group_commit import GroupCommit
 from tillport.adapters.sql.postgres import PostgresEventLog, PostgresLedger, record_on_asyncpg
+from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
 from tillport.adapters.sql.postgres_store import PostgresStore, StoreUnavailable, ValuesRefused, told
-from tillport.ports.event_log import EventContended, EventRefused, LogUnavailable
+from tillport.adapters.sql.testing import PostgresServer
+from tillport.ports.event_log import Event, EventContended, EventRefused, LogUnavailable
 from tillport.ports.ledger import LedgerUnavailable
 from tillport.ports.selector import Compare
 
@@ -218,6 +221,45 @@ async def test_a_user_without_rights_is_told_which_it_needs(postgres, database, 
         await store.fetch("SELECT setval('tillport_order_position_seq', 1, false)")
         await log.sequencer.sweep(at_once=True)
         assert [one.event for one in (await log.read(after=0)).events] == [event(1), event(2), event(3)]
+
+
+async def test_a_full_queue_of_notifications_is_an_outage_that_ends() -> None:
+    with PostgresServer(settings={"max_notify_queue_pages": "64"}) as server:
+        url = server.create_database()
+        async with aclosing(PostgresStore(url)) as store:
+            await store.create_tables()
+            log = PostgresEventLog(store)
+            stuck = await asyncpg.connect(url)
+            try:
+                await stuck.execute("LISTEN elsewhere")
+                await stuck.execute("BEGIN; SELECT 1")
+                fill = (
+                    "SELECT pg_notify('elsewhere', repeat('x', 7000) || g) FROM generate_series(1, 10) AS g"
+                )
+                with pytest.raises(StoreUnavailable, match="54000"):
+                    for _ in range(100):
+                        await store.fetch(fill)
+                with pytest.raises(LogUnavailable, match="54000"):
+                    await log.record([event(1)])
+            finally:
+                await stuck.close()
+            bell = PostgresDoorbell(store, log.sequencer, SystemClock(), sweep_seconds=0.02)
+            running = asyncio.create_task(bell.run())
+            try:
+                async with asyncio.timeout(30):
+                    while await _is_refused(log, event(1)):
+                        await asyncio.sleep(0.05)
+            finally:
+                running.cancel()
+                await asyncio.wait([running])
+
+
+async def _is_refused(log: PostgresEventLog, one: Event) -> bool:
+    try:
+        await log.record([one])
+    except LogUnavailable:
+        return True
+    return False
 
 
 async def test_a_closed_store_is_an_outage(database) -> None:
