@@ -1,4 +1,4 @@
-"""What one connection may make the service keep, and that nobody honest notices."""
+"""What one connection may make the service keep and believe, and that nobody honest notices."""
 
 import asyncio
 
@@ -102,9 +102,27 @@ def test_what_comes_to_no_end_is_refused_and_cut_off(start, more):
 
 def test_more_requests_than_may_wait_are_refused():
     told, closed = answered([GET * (PIPELINED_MAX + 2)])
-    assert (told.count(REFUSED), closed) == (1, True)
+    assert (told.count(REFUSED), told.count(b"Wait for answers"), closed) == (1, 1, True)
     told, closed = answered([GET] * (PIPELINED_MAX + 2), at_once=True)
     assert (told.count(REFUSED), closed) == (1, True)
+
+
+UPGRADES = {
+    "HTTP/2": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
+    "anything": b"Upgrade: x\r\nConnection: keep-alive, upgrade\r\n",
+    "websocket": b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+}
+BODIES = {"length": b"Content-Length: %d\r\n" % len(GET), "chunked": b"Transfer-Encoding: chunked\r\n"}
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES)
+@pytest.mark.parametrize("length", BODIES.values(), ids=BODIES)
+def test_no_request_hides_in_the_body_of_one_that_offers_another_protocol(upgrade, length):
+    head = b"POST / HTTP/1.1\r\nHost: a\r\n" + upgrade + length + b"\r\n"
+    for pieces in ([head, GET], [head + GET], [head + GET, GET]):
+        told, closed = answered(pieces)
+        assert (told.count(b"content-length"), told[: len(REFUSED)], closed) == (1, REFUSED, True)
+        assert b"Send a body without an Upgrade header" in told
 
 
 HONEST = {
@@ -116,6 +134,8 @@ HONEST = {
     "a very large head in one read": [b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000 + b"\r\n\r\n"],
     "a head byte by byte": [GET[at : at + 1] for at in range(len(GET))],
     "trailers": [CHUNKED, b"1\r\nx\r\n0\r\n", LINES, b"\r\n", GET],
+    "an offer of HTTP/2": [GET[:-2] + UPGRADES["HTTP/2"] + b"\r\n", GET],
+    "an offer and no body": [GET[:-2] + UPGRADES["HTTP/2"] + b"Content-Length: 0\r\n\r\n", GET],
     "garbage": [b"garbage\r\n\r\n"],
 }
 

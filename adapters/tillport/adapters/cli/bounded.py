@@ -1,12 +1,19 @@
-"""uvicorn's protocol with an end to what one connection makes it keep.
+"""uvicorn's protocol with an end to what one connection makes it keep, and without a way to hide a request in another.
 
 uvicorn takes a head, or the trailers of a chunked body, however long they get, and keeps some ten times their size until
 the last line is here. It also makes an object of every request that is pipelined, and with each answer it reads
 on. So one client without any key could take all the memory there is: 75 MB of header lines cost 800 MB, twenty
 connections full of `GET /` three gigabytes.
 
-Here a client that goes past what anybody has reason to send is answered 400, as other nonsense is, and cut off.
+A request that offers another protocol ends with its head for uvicorn's parser, whether or not the offer is taken up. What was
+announced as its body is dropped, or read as the next request if it comes a moment later. A proxy in front that knows better and
+shares its connections between clients would let one of them write a request in another's name (RFC 9112 §11.2). Nothing here
+speaks another protocol, and an offer without a body does no harm.
+
+Here a client that does such a thing is answered 400, as other nonsense is, and cut off.
 """
+
+from typing import NoReturn
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -17,10 +24,12 @@ PIPELINED_MAX = 100
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection of uvicorn's, whose memory is bounded whatever is sent."""
+    """A connection of uvicorn's that keeps no more than it should, and takes no body for a request."""
 
     _unfinished = 0
     """How many bytes came since something was whole: a head, a piece of a body, a request."""
+    _why = ""
+    """What a client that is refused is told."""
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and refuse what comes to no end."""
@@ -33,7 +42,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin a request, or raise, which ends the connection."""
         self._unfinished = 0
         if len(self.pipeline) >= PIPELINED_MAX:
-            raise _TooManyWait
+            self._refuse("Wait for answers before you send more requests.")
+        if self.parser.should_upgrade() and self._has_body():
+            self._refuse("Send a body without an Upgrade header: HTTP/1.1 is all that is spoken here.")
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -46,6 +57,20 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unfinished = 0
         super().on_message_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer and close; uvicorn calls this with words of its own for whatever made the parser stop."""
+        super().send_400_response(self._why or msg)
 
-class _TooManyWait(Exception):
-    """More requests than may wait; uvicorn tells the client no more than that it can't go on."""
+    def _has_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b"")
+            for name, value in self.headers
+        )
+
+    def _refuse(self, why: str) -> NoReturn:
+        self._why = why
+        raise _Refused
+
+
+class _Refused(Exception):
+    """Stop parsing."""
