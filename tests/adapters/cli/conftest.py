@@ -4,11 +4,12 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from springboard import Springboard
 
 from tillport.adapters.conformance.samples import event
 from tillport.adapters.sql.sqlite import SqliteEventLog
@@ -23,9 +24,26 @@ def clean_environment(**settings: str) -> dict[str, str]:
     return plain | {f"TILLPORT_{name.upper()}": value for name, value in settings.items()}
 
 
+@pytest.fixture(scope="session")
+def springboard() -> Iterator[Springboard]:
+    with Springboard() as springboard:
+        yield springboard
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, springboard: Springboard) -> Run:
     """Run `tillport …` in an empty folder, with these settings in its environment."""
+
+    def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+        environment = clean_environment(**settings)
+        return springboard.run(*arguments, folder=tmp_path, environment=environment, timeout=60)
+
+    return run
+
+
+@pytest.fixture
+def run_anew(tmp_path: Path) -> Run:
+    """The same from a cold start, as a person's shell would do it."""
 
     def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
