@@ -133,13 +133,17 @@ class PostgresServer:
             return
         self._initialise()
         deadline = time.monotonic() + _START_SECONDS
+        pause = 0.02
         while not self._answers():
             if time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"PostgreSQL did not start:\n{self.log()[-2000:]}")
             if not self.running:  # after a kill, the dead server's children may still hold on to its memory
                 self._launch()
-            time.sleep(0.02)
+            time.sleep(pause)
+            pause = min(
+                pause * 1.25, 0.25
+            )  # to ask takes two processes, and recovery may need the time itself
 
     def stop(self) -> None:
         """End the server in order (a fast shutdown) and wait until it has; kill it if it will not."""

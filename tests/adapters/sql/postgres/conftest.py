@@ -2,7 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
 
 import attrs
 import pytest
@@ -42,30 +48,30 @@ def spare_databases() -> list[str]:
 
 
 @pytest.fixture
-def new_database(
+def lend_database(
     postgres: PostgresServer, template: str, spare_databases: list[str]
-) -> Iterator[Callable[[], str]]:
-    """Hand out databases with empty tables."""
+) -> Callable[[], AbstractContextManager[str]]:
+    """Lend databases with empty tables; what is given back is lent again."""
     postgres.start()
-    lent: list[str] = []
 
-    def new() -> str:
+    @contextmanager
+    def lend() -> Iterator[str]:
         if spare_databases:
             name = spare_databases.pop()
             tables = ", ".join(f'"{table.name}"' for table in tables_for("postgresql"))
             postgres.psql(f"TRUNCATE {tables} RESTART IDENTITY", database=name)
         else:
             name = postgres.create_database(template).rpartition("/")[2]
-        lent.append(name)
-        return postgres.url(name)
+        yield postgres.url(name)
+        spare_databases.append(name)  # not after a failure, which may have left anything behind
 
-    yield new
-    spare_databases += lent
+    return lend
 
 
 @pytest.fixture
-def database(new_database: Callable[[], str]) -> str:
-    return new_database()
+def database(lend_database: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    with lend_database() as url:
+        yield url
 
 
 @pytest.fixture
@@ -107,11 +113,12 @@ NewBench = Callable[[], AbstractAsyncContextManager[PostgresBench]]
 
 
 @pytest.fixture
-def new_bench(postgres: PostgresServer, new_database: Callable[[], str]):
+def new_bench(postgres: PostgresServer, lend_database: Callable[[], AbstractContextManager[str]]):
     def maker(adapter: Callable[[PostgresStore], object]) -> NewBench:
         @asynccontextmanager
         async def new() -> AsyncIterator[PostgresBench]:
-            yield PostgresBench(postgres, new_database(), adapter)
+            with lend_database() as url:
+                yield PostgresBench(postgres, url, adapter)
 
         return new
 
