@@ -19,6 +19,7 @@ from typing import Any, Final
 import attrs
 
 from tillport.adapters.sql.own_events import OwnEvents
+from tillport.adapters.sql.postgres_pool import Connection
 from tillport.adapters.sql.postgres_positions import Sequencer
 from tillport.adapters.sql.postgres_retention import forget
 from tillport.adapters.sql.postgres_statements import (
@@ -37,7 +38,6 @@ from tillport.adapters.sql.postgres_statements import (
 )
 from tillport.adapters.sql.postgres_store import (
     POSTGRESQL,
-    Connection,
     PostgresStore,
     StoreUnavailable,
     ValuesRefused,

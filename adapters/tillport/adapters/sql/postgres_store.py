@@ -16,7 +16,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg  # type: ignore[import-untyped] # it ships no types
@@ -24,6 +24,7 @@ import attrs
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
 from tillport.adapters.sql.creation import ddl
+from tillport.adapters.sql.postgres_pool import Connection, Connections
 from tillport.adapters.sql.statements import Compiled
 
 POSTGRESQL: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's own gap
@@ -64,10 +65,6 @@ class ValuesRefused(Exception):
         self.sqlstate = sqlstate
 
 
-Connection: TypeAlias = Any
-"""A connection of asyncpg's, the pool's or one apart."""
-
-
 def for_asyncpg(url: str) -> str:
     """Return a URL as asyncpg wants it: SQLAlchemy's form names a driver, which is taken off.
 
@@ -100,7 +97,7 @@ class PostgresStore:
     application_name: str = "tillport"
     tls: ssl.SSLContext | str | None = None
     """As asyncpg's `ssl`; None leaves it to the URL."""
-    _pool: asyncpg.Pool | None = attrs.field(init=False, default=None, repr=False)
+    _connections: Connections | None = attrs.field(init=False, default=None, repr=False)
     _closed: bool = attrs.field(init=False, default=False)
     _opening: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock, repr=False)
 
@@ -108,9 +105,14 @@ class PostgresStore:
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection. What fails on it or on the way to it is raised as this module's errors."""
         with _errors_told():
-            pool = await self._opened()
-            async with pool.acquire(timeout=self.connect_timeout_seconds) as connection:
+            connections = self._connections or await self._opened()
+            connection = await connections.lend()
+            try:
                 yield connection
+            except BaseException:
+                await connections.give_up(connection)
+                raise
+            await connections.take_back(connection)
 
     async def fetch(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """Run one statement in a transaction of its own and return its rows."""
@@ -151,21 +153,21 @@ class PostgresStore:
     async def aclose(self) -> None:
         """Wait a moment for what is under way, then close every connection. Calls that come later fail."""
         self._closed = True
-        pool, self._pool = self._pool, None
-        if pool is None:
+        connections, self._connections = self._connections, None
+        if connections is None:
             return
         try:
             async with asyncio.timeout(self.connect_timeout_seconds):
-                await pool.close()
+                await connections.close()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            pool.terminate()
+            connections.terminate()
 
-    async def _opened(self) -> asyncpg.Pool:
+    async def _opened(self) -> Connections:
         async with self._opening:
             if self._closed:
                 raise StoreUnavailable("The database was closed.")
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
+            if self._connections is None:
+                pool = await asyncpg.create_pool(
                     self.url,
                     min_size=0,
                     max_size=self.connections_max,
@@ -173,7 +175,8 @@ class PostgresStore:
                     reset=_leave_as_it_is,
                     **self._settings(),
                 )
-            return self._pool
+                self._connections = Connections(pool, self.connect_timeout_seconds)
+            return self._connections
 
     def _settings(self) -> dict[str, Any]:
         timeout_ms = str(int(self.statement_timeout_seconds * 1000))
