@@ -125,6 +125,20 @@ def test_no_request_hides_in_the_body_of_one_that_offers_another_protocol(upgrad
         assert b"Send a body without an Upgrade header" in told
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST / HTTP/1.1\r\nHost: a\r\n Content-Length: %d\r\n\r\n" % len(GET),
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r" % (len(GET) - 1),
+    ],
+    ids=["a length after a blank", "an end of CR alone"],
+)
+def test_no_request_hides_behind_a_head_that_others_read_otherwise(head):
+    """The oldest httptools that `pyproject.toml` allows is the first that refuses both."""
+    told, closed = answered([head + GET])
+    assert (told.count(b"content-length"), told[: len(REFUSED)], closed) == (1, REFUSED, True)
+
+
 HONEST = {
     "as many as may wait": [GET * (PIPELINED_MAX + 1)],
     "very many, one after another": [GET] * (3 * UNFINISHED_BYTES_MAX // len(GET)),
