@@ -34,6 +34,7 @@ def test_every_command_explains_itself(run_anew, words: list[str]) -> None:
         ["charge"],
         ["serve", "--prot", "1"],
         ["serve", "--port", "x"],
+        ["serve", "--port", "65536"],
         ["events", "show"],
         ["demo", "--break", "it"],
     ],
@@ -69,3 +70,10 @@ def test_a_fault_that_does_not_exist_is_refused(run_anew) -> None:
     done = run_anew("simulate", "--port", "0", "--fault", "earthquake")
     assert done.returncode == 2
     assert "unknown fault 'earthquake'" in done.stderr
+
+
+def test_what_a_command_is_about_has_a_place_and_no_option(run) -> None:
+    for words in (["explain"], ["erase"], ["events", "show"], ["effects", "show"], ["consumers", "drop"]):
+        done = run(*words)
+        assert done.returncode == 2
+        assert "--" not in done.stderr, words

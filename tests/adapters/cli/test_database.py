@@ -3,6 +3,8 @@
 import sqlite3
 from contextlib import closing
 
+import pytest
+
 
 def test_a_database_is_made_checked_and_left_alone(run, tmp_path) -> None:
     done = run("db", "check")
@@ -38,7 +40,21 @@ def test_a_database_that_is_not_there_is_told_without_its_password(run) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_kind_of_database_is_refused(run) -> None:
-    done = run("db", "check", "--database", "mysql://root@db/shop")
-    assert done.returncode == 2
+@pytest.mark.parametrize("words", [["db", "check"], ["status"], ["events", "list"], ["effects", "list"]])
+def test_an_unknown_kind_of_database_is_refused(run, words: list[str]) -> None:
+    done = run(*words, "--database", "mysql://root:hunter2@db/shop")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "Use sqlite:///file or postgresql://" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["db", "upgrade"], ["status"], ["events", "list"], ["effects", "list"]])
+@pytest.mark.parametrize(
+    "password", ["/hunter2", "hunter2/", "1/hunter2", "?hunter2", "#hunter2", "[hunter2"]
+)
+def test_a_password_that_breaks_its_url_is_not_shown(run, words: list[str], password: str) -> None:
+    done = run(*words, "--database", f"postgresql://till:{password}@127.0.0.1:9/till")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "%2F" in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "Traceback" not in done.stderr

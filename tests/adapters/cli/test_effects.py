@@ -83,3 +83,16 @@ def test_a_database_without_effects_is_told(run, database: str, tmp_path: Path) 
     assert done.returncode == 1
     assert "create_tables" in done.stderr
     assert run("effects", "list", "--database", database).returncode == 0, "the log's own file has the tables"
+
+
+def test_a_handler_that_never_ran_is_told_with_those_that_did(run, host: str) -> None:
+    for words in (["list"], ["retry", "evt_1"], ["retry", "--all"], ["skip", "evt_1"]):
+        done = run("effects", *words, "--handler", "book the ordre", "--database", host)
+        assert (done.returncode, done.stdout) == (1, ""), words
+        assert f"no handler 'book the ordre' here; there is {HANDLER!r}" in done.stderr, words
+
+
+def test_a_database_on_which_no_handler_ran_is_told(run, database: str) -> None:
+    done = run("effects", "list", "--database", database)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "No handler has ever run" in done.stderr

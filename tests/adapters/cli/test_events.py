@@ -75,3 +75,57 @@ def test_the_tail_shows_what_comes(database: str) -> None:
         tail.send_signal(2)
         assert tail.wait(30) == 130
         tail.stdout.close()
+
+
+def test_a_payment_is_listed_whole_by_any_of_its_ids(run, tmp_path) -> None:
+    url = f"sqlite:///{tmp_path / 'payment.sqlite3'}"
+
+    async def fill() -> None:
+        async with open_stores(Secret(url), system_clock()) as stores:
+            before = event(
+                1,
+                type="payment_intent.created",
+                transaction_id="pi_1",
+                payment_key="pi_1",
+                aliases=("pi_1",),
+            )
+            charged = event(2, transaction_id="ch_1", payment_key="pi_1", aliases=("ch_1", "pi_1"))
+            refunded = event(3, transaction_id="ch_1", payment_key="pi_1", aliases=("ch_1", "pi_1", "re_1"))
+            await stores.log.record([before, charged, refunded, event(4)])
+
+    asyncio.run(fill())
+    for name in ("ch_1", "pi_1", "re_1"):
+        listed = run("events", "list", "--payment", name, "--database", url).stdout.splitlines()
+        assert [line.split()[-1] for line in listed] == ["evt_1", "evt_2", "evt_3"]
+        exported = run("events", "export", "--payment", name, "--database", url).stdout.splitlines()
+        assert [json.loads(line)["event_id"] for line in exported] == ["evt_1", "evt_2", "evt_3"]
+
+
+def test_a_client_secret_is_shown_by_raw_alone(run, tmp_path) -> None:
+    url = f"sqlite:///{tmp_path / 'secret.sqlite3'}"
+    body = b'{"id": "evt_1", "data": {"object": {"id": "pi_1", "client_secret": "pi_1_secret_x"}}}'
+
+    async def fill() -> None:
+        async with open_stores(Secret(url), system_clock()) as stores:
+            await stores.log.record([event(1, body=body)])
+
+    asyncio.run(fill())
+    assert "pi_1_secret_x" not in run("events", "show", "evt_1", "--database", url).stdout
+    assert "pi_1_secret_x" in run("events", "show", "evt_1", "--raw", "--database", url).stdout
+
+
+def test_a_position_or_a_limit_that_can_not_be_is_refused(run, database: str) -> None:
+    for words in (["--after", "-1"], ["--limit", "0"], ["--limit", "-3"], ["--limit", "9" * 30]):
+        done = run("events", "list", *words, "--database", database)
+        assert (done.returncode, done.stdout) == (2, ""), words
+    done = run("effects", "list", "--limit", "9" * 30, "--database", database)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_what_is_no_courier_is_refused(run, database: str) -> None:
+    done = run(
+        "events", "replay", "--after", "0", "--messaging", "kafka://till:hunter2@h", "--database", database
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nats://" in done.stderr
+    assert "hunter2" not in done.stderr

@@ -50,6 +50,11 @@ def test_nothing_at_all_is_refused_with_all_that_is_missing() -> None:
         ("APP_KEYS", "short", "shorter than 16"),
         ("APP_KEYS", COMPLETE["TILLPORT_SERVER_KEYS"], "listed twice"),
         ("DATABASE_URL", "mysql://root@db/shop", "Use sqlite:///file or postgresql://"),
+        (
+            "DATABASE_URL",
+            "postgresql://till:pass/word@db/shop",
+            "TILLPORT_DATABASE_URL can't be read as postgresql://",
+        ),
         ("MESSAGING_URL", "kafka://broker", "Use memory: or nats://"),
         ("STRIPE_SECRET_KEY", "sk_live_abcdefgh", "upper limit"),
     ],
@@ -57,6 +62,22 @@ def test_nothing_at_all_is_refused_with_all_that_is_missing() -> None:
 def test_what_does_not_fit_is_refused_in_words(name: str, value: str, words: str) -> None:
     with pytest.raises(SettingsRefused, match=words):
         read_settings(COMPLETE | {f"TILLPORT_{name}": value}).check(name_of=variable)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db",
+        "postgres://till:pass%2Fword@db.internal:5432/shop",
+        "postgresql+asyncpg://till@db/shop?sslmode=require&application_name=till",
+        "postgresql://till:pa:ss+w=rd!@[::1]:5432/shop",
+        "postgresql://till@one:5432,two:5433/shop?target_session_attrs=read-write",
+        "postgresql:///shop?host=/run/postgresql",
+        "postgresql://till@%2Frun%2Fpostgresql/shop",
+    ],
+)
+def test_every_form_that_postgresql_knows_is_taken(url: str) -> None:
+    read_settings(COMPLETE | {"TILLPORT_DATABASE_URL": url}).check(name_of=variable)
 
 
 @pytest.mark.parametrize(

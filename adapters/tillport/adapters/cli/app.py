@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NoReturn
 
 import cyclopts
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from tillport.adapters.cli.terminal import complain, say
 
@@ -49,10 +50,13 @@ Select = Annotated[
     str | None,
     Parameter(name=["--select", "-s"], help="Only these, such as \"id = 'ch_…'\".", show_default=False),
 ]
-After = Annotated[int, Parameter(help="Only events after this position of the log.")]
+_POSITION, _COUNT, _PORT = Number(gte=0, lt=2**63), Number(gte=1, lt=2**63), Number(gte=0, lte=65_535)
+After = Annotated[int, Parameter(help="Only events after this position of the log.", validator=_POSITION)]
 UpTo = Annotated[
-    int | None, Parameter(help="Only events up to this position of the log.", show_default=False)
+    int | None,
+    Parameter(help="Only events up to this position of the log.", show_default=False, validator=_POSITION),
 ]
+Limit = Annotated[int, Parameter(help="At most so many.", validator=_COUNT)]
 Type = Annotated[
     str | None,
     Parameter(name="--type", help="Only events of this type: `charge.succeeded`.", show_default=False),
@@ -101,7 +105,8 @@ def serve(
         str | None, Parameter(help="Address to listen on [127.0.0.1].", show_default=False)
     ] = None,
     port: Annotated[
-        int | None, Parameter(help="Port to listen on [8000]; 0 takes a free one.", show_default=False)
+        int | None,
+        Parameter(help="Port to listen on [8000]; 0 takes a free one.", show_default=False, validator=_PORT),
     ] = None,
     config: Config = None,
     fd: Annotated[int | None, Parameter(show=False)] = None,
@@ -120,7 +125,7 @@ def serve(
 def simulate(
     *,
     host: Annotated[str, Parameter(help="Address to listen on: keep it on loopback.")] = "127.0.0.1",
-    port: Annotated[int, Parameter(help="Port to listen on; 0 takes a free one.")] = 12111,
+    port: Annotated[int, Parameter(help="Port to listen on; 0 takes a free one.", validator=_PORT)] = 12111,
     seed: Annotated[str, Parameter(help="Same seed, same ids, same chance.")] = "0",
     forward_to: Annotated[
         str | None, Parameter(help="A URL that gets every event as a signed webhook.", show_default=False)
@@ -229,6 +234,7 @@ def reconcile(
 @app.command
 def explain(
     name: Annotated[str, Parameter(help="`ch_…`, `pi_…`, `re_…`, `evt_…`, or the key of an attempt.")],
+    /,
     *,
     as_json: Annotated[bool, Parameter(name="--json", negative="", help="As one JSON object.")] = False,
     database: Database = None,
@@ -271,7 +277,7 @@ def list_(
     since: Since = None,
     until: Until = None,
     after: After = 0,
-    limit: Annotated[int, Parameter(help="At most so many.")] = 50,
+    limit: Limit = 50,
     as_json: AsJson = False,
     database: Database = None,
     config: Config = None,
@@ -288,6 +294,7 @@ def list_(
 @events.command
 def show(
     event_id: Annotated[str, Parameter(help="The event's id, `evt_…`.")],
+    /,
     *,
     raw: Annotated[
         bool, Parameter(negative="", help="Only the body, byte for byte as it was signed.")
@@ -295,7 +302,10 @@ def show(
     database: Database = None,
     config: Config = None,
 ) -> int:
-    """Show one event: what was extracted from it, and its body."""
+    """Show one event: what was extracted from it, and its body.
+
+    A `client_secret` is left out, except from `--raw`: with that the signature would not fit.
+    """
     from tillport.adapters.cli.events import show_event
 
     return show_event(event_id, raw=raw, database=database, config=config)
@@ -309,7 +319,11 @@ def tail(
     payment: Payment = None,
     after: Annotated[
         int | None,
-        Parameter(help="Begin after this position; by default with what comes.", show_default=False),
+        Parameter(
+            help="Begin after this position; by default with what comes.",
+            show_default=False,
+            validator=_POSITION,
+        ),
     ] = None,
     as_json: AsJson = False,
     database: Database = None,
@@ -326,7 +340,10 @@ def tail(
 def replay(
     *,
     after: Annotated[
-        int | None, Parameter(help="Only events after this position of the log.", show_default=False)
+        int | None,
+        Parameter(
+            help="Only events after this position of the log.", show_default=False, validator=_POSITION
+        ),
     ] = None,
     up_to: UpTo = None,
     select: Select = None,
@@ -351,8 +368,8 @@ def replay(
 ) -> int:
     """Publish events to the courier again, for a consumer that lost them; or hand them to one handler.
 
-    They come under the ids that they had: consumers that deduplicate, and a broker within its window (two minutes),
-    take only what they have not seen. The relay's place does not move.
+    They come under the ids that they had: consumers that deduplicate, and a broker within its window (10 minutes in a
+    stream that Tillport made), take only what they have not seen. The relay's place does not move.
 
     With `--handler` a handler of effects gets events that it never had, because it began after them. What it has
     done, or gave up on, it does not get again. Name the types that it is for with `--type`.
@@ -426,6 +443,7 @@ def forget_(
 @app.command
 def erase(
     person: Annotated[str, Parameter(help="A customer, `cus_…`, or a guest's payment: `ch_…`, `pi_…`.")],
+    /,
     *,
     database: Database = None,
     config: Config = None,
@@ -452,6 +470,7 @@ def list_of_consumers(*, database: Database = None, config: Config = None) -> in
 @consumers.command
 def drop(
     name: Annotated[str, Parameter(help="The consumer's name, as `tillport consumers list` shows it.")],
+    /,
     *,
     database: Database = None,
     config: Config = None,
@@ -497,7 +516,7 @@ def list_of_effects(
     payment: Annotated[
         str | None, Parameter(help="About the payment with this payment key, `pi_…`.", show_default=False)
     ] = None,
-    limit: Annotated[int, Parameter(help="At most so many.")] = 50,
+    limit: Limit = 50,
     as_json: AsJson = False,
     database: Database = None,
     config: Config = None,
@@ -517,7 +536,7 @@ def list_of_effects(
 
 
 @effects.command(name="show")
-def show_of_effects(event_id: AboutEvent, *, database: Database = None, config: Config = None) -> int:
+def show_of_effects(event_id: AboutEvent, /, *, database: Database = None, config: Config = None) -> int:
     """Show what each handler did, or still has to do, about one event."""
     from tillport.adapters.cli.effects import show_effects
 
@@ -527,6 +546,7 @@ def show_of_effects(event_id: AboutEvent, *, database: Database = None, config: 
 @effects.command(name="retry")
 def retry_of_effects(
     event_id: Annotated[str | None, Parameter(help="The event's id; or `--all`.", show_default=False)] = None,
+    /,
     *,
     handler: HandlerName,
     every: Annotated[
@@ -543,7 +563,7 @@ def retry_of_effects(
 
 @effects.command(name="skip")
 def skip_of_effects(
-    event_id: AboutEvent, *, handler: HandlerName, database: Database = None, config: Config = None
+    event_id: AboutEvent, /, *, handler: HandlerName, database: Database = None, config: Config = None
 ) -> int:
     """Give an effect up for ever. What waits for it, in order, goes on."""
     from tillport.adapters.cli.effects import skip_effect

@@ -14,6 +14,10 @@ from tillport.adapters.cli.terminal import complain, paint, say
 from tillport.adapters.compose import open_effect_queue, system_clock
 from tillport.ports.effects import Effect, EffectQueue, EffectState
 
+NOBODY = (
+    "No handler has ever run on this database. If the effects have one of their own, name it with --database."
+)
+
 
 def list_effects(
     *,
@@ -29,8 +33,13 @@ def list_effects(
     states = tuple(EffectState) if state == "all" else (EffectState(state),)
 
     async def work(queue: EffectQueue[Any]) -> int:
+        standings = await queue.standings()
+        if handler is not None and not await _is_known(queue, handler):
+            return 1
+        if not standings:
+            complain(NOBODY)
         if not as_json:
-            for one in await queue.standings():
+            for one in standings:
                 if handler in (None, one.handler):
                     summary = f"up to {one.position}, {one.due} due, {one.dead} dead"
                     say(
@@ -65,7 +74,7 @@ def retry_effects(
 ) -> int:
     """Make one dead letter of a handler due again, or every one."""
     if every == (event_id is not None):
-        complain("Name the event to retry, or say --all.")
+        complain("Name the one event to retry, or say --all for every dead letter: one of the two.")
         return 2
 
     async def work(queue: EffectQueue[Any]) -> int:
@@ -76,7 +85,8 @@ def retry_effects(
             if event_id or not retried:
                 break
         if not done:
-            complain(f"{handler!r} has no such dead letter.")
+            if await _is_known(queue, handler):
+                complain(f"{handler!r} has no such dead letter.")
             return 1
         say(f"{done} to be tried again")
         return 0
@@ -89,12 +99,23 @@ def skip_effect(event_id: str, *, handler: str, database: str | None, config: Pa
 
     async def work(queue: EffectQueue[Any]) -> int:
         if not await queue.skip(handler, event_id):
-            complain(f"{handler!r} has nothing left to do about {event_id!r}.")
+            if await _is_known(queue, handler):
+                complain(f"{handler!r} has nothing left to do about {event_id!r}.")
             return 1
         say(f"{event_id} will never be handled by {handler!r}")
         return 0
 
     return _with_queue(work, database, config)
+
+
+async def _is_known(queue: EffectQueue[Any], handler: str) -> bool:
+    """Tell whether a handler of this name has ever run here, and say so to the person if none has."""
+    names = [one.handler for one in await queue.standings()]
+    if names and handler not in names:
+        complain(f"There is no handler {handler!r} here; there is {', '.join(map(repr, names))}.")
+    elif not names:
+        complain(NOBODY)
+    return handler in names
 
 
 async def _dead(queue: EffectQueue[Any], handler: str) -> list[str]:

@@ -13,7 +13,7 @@ from tillport.adapters.compose import Secret, SettingsRefused, Stores, open_stor
 from tillport.domain.notify import follow
 from tillport.domain.selector import parse_selector
 from tillport.ports.clock import Clock
-from tillport.ports.event_log import Event, RecordedEvent
+from tillport.ports.event_log import Event, EventLog, RecordedEvent
 from tillport.ports.selector import AllOf, Compare, Selector
 
 _PAGE = 500
@@ -36,13 +36,19 @@ class Wanted:
     def everything(self) -> bool:
         return self == Wanted()
 
-    def selector(self, *, now: float) -> Selector | None:
-        """Return the selector that all of it amounts to. Raises `InvalidSelector` and `SettingsRefused`."""
+    async def selector(self, log: EventLog, *, now: float) -> Selector | None:
+        """Return the selector that all of it amounts to. Raises `InvalidSelector` and `SettingsRefused`.
+
+        Looks into the log for the payment: `payment_intent.created` does not name the charge that comes of it, but has
+        the payment key of those that do.
+        """
         parts: list[Selector] = []
         if self.select is not None:
             parts.append(parse_selector(self.select))
         if self.payment is not None:
-            parts.append(Compare("id", "=", self.payment))
+            named = Compare("id", "=", self.payment)
+            keys = {one.event.payment_key for one in (await log.read(after=0, where=named)).events}
+            parts.append(Compare("payment_key", "=", keys.pop()) if len(keys) == 1 else named)
         if self.type is not None:
             parts.append(Compare("type", "=", self.type))
         if self.since is not None:
@@ -58,7 +64,7 @@ def list_events(
     """Print up to `limit` events after a position."""
 
     async def work(stores: Stores, clock: Clock) -> int:
-        where = wanted.selector(now=clock.now())
+        where = await wanted.selector(stores.log, now=clock.now())
         position, left = after, limit
         while left > 0:
             page = await stores.log.read(after=position, where=where, limit=min(left, _PAGE))
@@ -89,7 +95,7 @@ def show_event(event_id: str, *, raw: bool, database: str | None, config: Path |
         for name, value in columns(found).items():
             say(f"{paint(f'{name:15}', 'dim')} {value}")
         say()
-        say(json.dumps(json.loads(found.event.body), indent=2, ensure_ascii=False))
+        say(json.dumps(json.loads(found.event.body_without_secret), indent=2, ensure_ascii=False))
         return 0
 
     return with_stores(work, database, config)
@@ -101,7 +107,7 @@ def tail_events(
     """Print events as they are recorded, until interrupted."""
 
     async def work(stores: Stores, clock: Clock) -> int:
-        where = wanted.selector(now=clock.now())
+        where = await wanted.selector(stores.log, now=clock.now())
         start = await stores.log.head() if after is None else after
         async for heard in follow(
             stores.log, stores.doorbell, clock, where=where, after=start, look_seconds=0.25

@@ -36,7 +36,7 @@ def forget_events(
             )
 
         found = await look()
-        if found.reach.held_by is not None:
+        if found.reach.held_by is not None and found.reach.up_to < await stores.log.head():
             say(
                 f"Nothing after position {found.reach.up_to} is forgotten: {found.reach.held_by} is not further."
             )

@@ -52,7 +52,7 @@ def replay_events(
     url = Secret(messaging) if messaging else read_settings(file=config).messaging_url
 
     async def work(stores: Stores, clock: Clock) -> int:
-        where = wanted.selector(now=clock.now())
+        where = await wanted.selector(stores.log, now=clock.now())
         head = await stores.log.head()
         position, last = after or 0, head if up_to is None else min(up_to, head)
         published, refused = 0, 0
@@ -88,7 +88,7 @@ def _to_handler(
             raise SettingsRefused(
                 "There are no effects in this database.", remedy="Name theirs with --effects-database."
             )
-        where = wanted.selector(now=clock.now())
+        where = await wanted.selector(stores.log, now=clock.now())
         last = await stores.log.head() if up_to is None else up_to
         position, offered, more = after, 0, True
         while more:
@@ -115,7 +115,7 @@ def export_events(
     """Write events with their bodies, a JSON object a line."""
 
     async def work(stores: Stores, clock: Clock) -> int:
-        where = wanted.selector(now=clock.now())
+        where = await wanted.selector(stores.log, now=clock.now())
         position, count = after, 0
         last = await stores.log.head() if up_to is None else up_to
         while position < last:

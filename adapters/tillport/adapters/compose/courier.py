@@ -17,6 +17,8 @@ async def open_courier(messaging_url: Secret) -> AsyncIterator[Channel]:
             "The courier is in the service's own memory, so nobody else can be published to.",
             remedy="Name the one that your consumers hear, with TILLPORT_MESSAGING_URL=nats://….",
         )
+    if not url.startswith(("nats://", "tls://")):
+        raise SettingsRefused("The scheme of the messaging URL is unknown.", remedy="Use nats://….")
     from tillport.adapters.nats import Access, NatsChannel
 
     channel = NatsChannel(Access(servers=url.split(",")))

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tillport.adapters.compose.secret import Secret
-from tillport.adapters.compose.settings import SettingsRefused
-from tillport.adapters.compose.stores import sqlite_path
+from tillport.adapters.compose.stores import readable, sqlite_path
 from tillport.ports.errors import TillportError
 
 if TYPE_CHECKING:
@@ -47,13 +46,7 @@ def database_sql(database_url: Secret) -> str:
 
 
 def _dialect(database_url: Secret) -> str:
-    scheme = database_url.reveal().partition(":")[0].partition("+")[0]
-    dialect = {"sqlite": "sqlite", "postgres": "postgresql", "postgresql": "postgresql"}.get(scheme)
-    if dialect is None:
-        raise SettingsRefused(
-            "The scheme of the database URL is unknown.", remedy="Use sqlite:///file or postgresql://…."
-        )
-    return dialect
+    return "sqlite" if readable(database_url).startswith("sqlite") else "postgresql"
 
 
 def _on(database_url: Secret, work: Callable[[Any], T]) -> T:

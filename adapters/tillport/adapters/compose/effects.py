@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from tillport.adapters.compose.secret import Secret
-from tillport.adapters.compose.stores import Stores, sqlite_path
+from tillport.adapters.compose.stores import Stores, readable, sqlite_path
 from tillport.adapters.memory.doorbell import LocalDoorbell
 from tillport.adapters.runtime import EffectsWork, EnlisterWork, Loop, MarksRetentionWork, SystemClock
 from tillport.domain.effects import begin
@@ -110,9 +110,12 @@ async def run_effects(
 
 @asynccontextmanager
 async def open_effect_queue(database_url: Secret) -> AsyncIterator[EffectQueue[Any]]:
-    """Open the queue that a database URL names, to look at it and to decide about dead letters."""
-    url = database_url.reveal()
-    if url.startswith("sqlite:"):
+    """Open the queue that a database URL names, to look at it and to decide about dead letters.
+
+    Raises `SettingsRefused` for a URL that can't be served.
+    """
+    url = readable(database_url)
+    if url.startswith("sqlite"):
         import sqlite3
 
         from tillport.adapters.sql.effects_stacks import DbapiEffectQueue

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from tillport.adapters.compose.database_url import problem_of
 from tillport.adapters.compose.secret import Secret
 from tillport.ports.errors import TillportError
 from tillport.ports.money import Money
@@ -219,11 +220,8 @@ class Settings:
     def problems(self, *, name_of: Callable[[str], str] = str) -> list[str]:
         """Say everything that keeps a till from starting, each with what to do. `name_of` names a setting."""
         found = [*_about_stripe(self, name_of), *_about_callers(self, name_of)]
-        scheme = self.database_url.reveal().partition(":")[0].partition("+")[0]
-        if scheme not in ("sqlite", "postgresql", "postgres"):
-            found.append(
-                f"The scheme of {name_of('database_url')} is unknown. Use sqlite:///file or postgresql://…."
-            )
+        if (problem := problem_of(self.database_url.reveal())) is not None:
+            found.append(f"{name_of('database_url')} {problem[0]} {problem[1]}")
         if self.messaging_url.reveal().partition(":")[0] not in ("memory", "nats", "tls"):
             found.append(f"The scheme of {name_of('messaging_url')} is unknown. Use memory: or nats://….")
         return found

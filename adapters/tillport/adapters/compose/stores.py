@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 
+from tillport.adapters.compose.database_url import problem_of
 from tillport.adapters.compose.secret import Secret
 from tillport.adapters.compose.settings import SettingsRefused
 from tillport.adapters.memory.doorbell import LocalDoorbell
@@ -49,6 +50,14 @@ def sqlite_path(database_url: str) -> Path:
     return Path(path)
 
 
+def readable(database_url: Secret) -> str:
+    """Return a database URL that can be read. Raises `SettingsRefused`, which does not quote it."""
+    url = database_url.reveal()
+    if (problem := problem_of(url)) is not None:
+        raise SettingsRefused(f"The database URL {problem[0]}", remedy=problem[1])
+    return url
+
+
 def system_clock() -> Clock:
     """Return the machine's clock."""
     return SystemClock()
@@ -57,8 +66,8 @@ def system_clock() -> Clock:
 @asynccontextmanager
 async def open_stores(database_url: Secret, clock: Clock) -> AsyncIterator[Stores]:
     """Open the store, and close it on the way out. Raises `SettingsRefused` for a URL that can't be served."""
-    url = database_url.reveal()
-    opened = _sqlite(sqlite_path(url), clock) if url.startswith("sqlite:") else _postgres(url, clock)
+    url = readable(database_url)
+    opened = _sqlite(sqlite_path(url), clock) if url.startswith("sqlite") else _postgres(url, clock)
     async with opened as stores:
         yield stores
 
