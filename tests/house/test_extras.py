@@ -31,7 +31,12 @@ ROOMS = {
     "tillport.adapters.cli": "service",
 }
 # packages that must import, themselves, with less than the whole of them needs
-FRONT_DOORS = {"tillport.adapters.sql": "sql", "tillport.adapters.nats": "nats", "tillport.simulator": ""}
+FRONT_DOORS = {
+    "tillport.adapters.sql": "sql",
+    "tillport.adapters.sql.migrate": "sql",  # `tillport db` on SQLite, and hosts that embed the tables
+    "tillport.adapters.nats": "nats",
+    "tillport.simulator": "",
+}
 
 NO_ROOM = ("__init__.py", "__pycache__", "py.typed")
 

@@ -633,7 +633,7 @@ _EXTRAS = {
     "aiohttp": "stripe",
     "sqlalchemy": "sql",
     "asyncpg": "postgres",
-    "alembic": "postgres",
+    "alembic": "sql",
     "nats": "nats",
     "litestar": "litestar",
     "uvicorn": "litestar",

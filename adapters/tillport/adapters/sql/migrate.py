@@ -3,7 +3,7 @@
     with engine.begin() as connection:
         upgrade(connection)
 
-Needs Alembic (`pip install 'tillport[postgres]'`). Tillport's migrations note their version in a table of their own,
+Needs Alembic (`pip install 'tillport[sql]'`). Tillport's migrations note their version in a table of their own,
 so they live beside the host's. A host that would rather have Tillport's tables in its own migrations gives
 `schema.metadata_for("postgresql")` to its autogenerate, and never calls this.
 """
