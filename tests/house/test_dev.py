@@ -86,9 +86,7 @@ def test_the_first_run_installs_and_the_second_begins_at_once(checkout):
     first = checkout.run("setup")
     assert first.returncode == 0, first.stderr
     assert "Setting up" in first.stdout
-    began = time.monotonic()
     second = checkout.run("setup")
-    assert time.monotonic() - began < 2
     assert second.stdout == f"ready: {checkout.folder / '.venv/bin/python'}\n"
     assert checkout.installations == 1
 

@@ -145,8 +145,8 @@ def test_an_idle_stream_ends_in_order_when_the_service_is_told_to_stop(number):
         began = time.monotonic()
         process.send_signal(number)
         assert list(chunks) == []
-        process.wait(20)
-        assert time.monotonic() - began < 5
+        process.wait(50)
+        assert time.monotonic() - began < 30  # uvicorn would have waited for 60
         assert "tillport" not in process.stderr.read()  # at SIGINT uvicorn itself ends by KeyboardInterrupt
 
 

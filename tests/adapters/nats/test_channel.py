@@ -29,21 +29,23 @@ async def test_a_service_starts_without_a_broker_and_publishes_once_there_is_one
         began = time.monotonic()
         with pytest.raises(ChannelUnavailable):
             await channel.publish([message(1)])
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20
         with server:
             await channel.publish([message(1)])
 
 
 async def test_connecting_to_a_host_that_never_answers_is_bounded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, nobody reads
-        access = Access(servers=f"nats://127.0.0.1:{silent.getsockname()[1]}", connect_seconds=0.5)
+        access = Access(servers=f"nats://127.0.0.1:{silent.getsockname()[1]}", connect_seconds=2)
         async with NatsChannel(access) as channel:
             began = time.monotonic()
             outcomes = await asyncio.gather(
                 *(channel.publish([message(number)]) for number in range(20)), return_exceptions=True
             )
             assert all(isinstance(outcome, ChannelUnavailable) for outcome in outcomes)
-            assert time.monotonic() - began < 2.5, "all who wait share one attempt to connect"
+            assert time.monotonic() - began < 20, (
+                "all who wait share one attempt to connect"
+            )  # one by one: 40 s
 
 
 async def test_a_network_that_swallows_everything_is_noticed_and_its_late_bytes_disorder_nothing(
@@ -100,7 +102,9 @@ async def test_a_slow_network_is_no_failure(nats_server: NatsServer, read_stream
             await channel.publish(sent[:1])
             began = time.monotonic()
             await channel.publish(sent)
-            assert time.monotonic() - began < 2, "messages of different payments travel together"
+            assert time.monotonic() - began < 20, (
+                "messages of different payments travel together"
+            )  # one by one: 60 s
     assert_in_order(await read_stream(nats_server), sent)
 
 

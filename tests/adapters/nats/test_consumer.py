@@ -30,12 +30,12 @@ async def test_a_lone_event_is_heard_at_once(nats_server: NatsServer) -> None:
     await publish(nats_server, 0)
     async with consumer_of(nats_server) as consumer, NatsChannel(Access(servers=nats_server.url)) as channel:
         await hear(consumer, 1)
-        waiting = asyncio.ensure_future(consumer.next(seconds=10))
+        waiting = asyncio.ensure_future(consumer.next(seconds=60))
         await asyncio.sleep(0.2)
         began = time.monotonic()
         await channel.publish([message(1)])
         assert await waiting is not None
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 15, "it came when it was sent, not when the pull expired after 30 s"
 
 
 async def test_a_consumer_may_come_before_the_stream_and_before_the_server(tmp_path: Any) -> None:
