@@ -27,9 +27,9 @@ def suite(tmp_path: Path):
             if name not in ("CI", "TILLPORT_CAMPAIGN_SECONDS")
         }
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "anyio", *arguments],
             cwd=tmp_path,
-            env=plain | environment,
+            env=plain | environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             capture_output=True,
             text=True,
             check=False,
@@ -54,7 +54,7 @@ def test_a_skipped_test_fails_the_run_in_ci_alone(suite):
 
 
 def test_a_skip_in_a_worker_process_fails_the_run_in_ci_too(suite):
-    assert suite(SKIPS, "-n", "1", CI="true").returncode == 1
+    assert suite(SKIPS, "-p", "xdist", "-n", "1", CI="true").returncode == 1
 
 
 def test_an_expected_failure_is_no_skip(suite):
