@@ -29,6 +29,10 @@ from tillport.ports.event_log import LogUnavailable
 
 GRACE_SECONDS = 25
 """How long a charge that is under way is waited for. Streams and idle connections end at once."""
+KEEP_ALIVE_SECONDS = 130
+"""How long a connection may be idle: longer than the proxies in front keep theirs (nginx and AWS 60 s, Caddy 120 s, unless told).
+Who sends must be the first to close. Else now and then a request meets a connection that is just being closed, and its
+proxy answers 502 for us: Stripe comes back an hour later, and a customer does not know whether they have paid."""
 DATABASE_SECONDS = 5.0
 """How long a database that does not answer is waited for at the start."""
 SWITCH_SECONDS = 0.0001
@@ -102,6 +106,7 @@ def server_config(service: Service) -> uvicorn.Config:
         log_level="warning",
         access_log=False,  # URLs of the seed's form hold API keys
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 
