@@ -26,6 +26,18 @@ def test_a_table_that_is_missing_is_told(run, tmp_path) -> None:
     assert "tillport_aliases" in done.stderr
 
 
+def test_tables_of_a_newer_version_are_told_and_left_alone(run, tmp_path) -> None:
+    url = f"sqlite:///{tmp_path / 'till.sqlite3'}"
+    assert run("db", "upgrade", "--database", url).returncode == 0
+    with closing(sqlite3.connect(tmp_path / "till.sqlite3", isolation_level=None)) as db:
+        db.execute("UPDATE tillport_version SET version_num = '9999'")
+    for command in ("check", "upgrade"):
+        done = run("db", command, "--database", url)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "a newer one was here" in done.stderr
+        assert "Run: tillport db upgrade" not in done.stderr
+
+
 def test_the_sql_is_printed_without_a_database(run) -> None:
     done = run("db", "upgrade", "--sql", "--database", "postgresql://nobody:hunter2@127.0.0.1:9/none")
     assert done.returncode == 0

@@ -1,11 +1,15 @@
 """`tillport db`: the tables of the event log and the ledger."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tillport.adapters.cli.events import existing_database
 from tillport.adapters.cli.terminal import complain, say
 from tillport.adapters.compose import Secret, read_settings
 from tillport.adapters.compose.database import check_database, database_sql, upgrade_database
+
+if TYPE_CHECKING:
+    from tillport.adapters.compose.database import Check
 
 
 def upgrade(*, as_sql: bool, database: str | None, config: Path | None) -> int:
@@ -14,6 +18,8 @@ def upgrade(*, as_sql: bool, database: str | None, config: Path | None) -> int:
     if as_sql:
         say(database_sql(url))
         return 0
+    if _is_newer(found := check_database(url)):
+        return 1
     upgrade_database(url)
     found = check_database(url)
     say(f"The database is at revision {found.revision}.")
@@ -26,6 +32,8 @@ def check(*, database: str | None, config: Path | None) -> int:
     if found.ok:
         say(f"The database is at revision {found.revision}, as this version of Tillport wants it.")
         return 0
+    if _is_newer(found):
+        return 1
     complain(
         f"The database is at revision {found.revision or 'none'}, and this version of Tillport wants {found.wanted}. "
         "Run: tillport db upgrade"
@@ -33,6 +41,17 @@ def check(*, database: str | None, config: Path | None) -> int:
     for difference in found.differences:
         complain(difference)
     return 1
+
+
+def _is_newer(found: "Check") -> bool:
+    """Tell whether the tables are of a later version than this program, and say so to the person if they are."""
+    if found.revision is None or found.revision <= found.wanted:
+        return False
+    complain(
+        f"The database is at revision {found.revision}, and this version of Tillport knows up to {found.wanted}: a newer "
+        "one was here. Install that one; nothing was changed."
+    )
+    return True
 
 
 def _url(database: str | None, config: Path | None) -> Secret:
