@@ -30,8 +30,9 @@ INSERT INTO tillport_tombstones (event_id, forgotten_at, xid)
 SELECT e.event_id, $3, pg_current_xact_id()::text::bigint
 FROM tillport_order AS o JOIN "StripeEvents" AS e USING (seq)
 WHERE o.position > $1 AND o.position <= $2
-ON CONFLICT DO NOTHING
+ON CONFLICT (event_id) DO UPDATE SET xid = excluded.xid WHERE tillport_tombstones.xid > excluded.xid
 """
+"""A number that is still to come is another server's, which the tombstone was copied from: it would be waited for."""
 
 _TAKE: Final = """
 WITH views AS MATERIALIZED (
