@@ -1,15 +1,11 @@
 """`tillport db`: the tables of the event log and the ledger."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tillport.adapters.cli.events import existing_database
 from tillport.adapters.cli.terminal import complain, say
 from tillport.adapters.compose import Secret, read_settings
 from tillport.adapters.compose.database import check_database, database_sql, upgrade_database
-
-if TYPE_CHECKING:
-    from tillport.adapters.compose.database import Check
 
 
 def upgrade(*, as_sql: bool, database: str | None, config: Path | None) -> int:
@@ -18,7 +14,8 @@ def upgrade(*, as_sql: bool, database: str | None, config: Path | None) -> int:
     if as_sql:
         say(database_sql(url))
         return 0
-    if _is_newer(found := check_database(url)):
+    found = check_database(url)
+    if _is_newer(found.revision, found.wanted):
         return 1
     upgrade_database(url)
     found = check_database(url)
@@ -32,7 +29,7 @@ def check(*, database: str | None, config: Path | None) -> int:
     if found.ok:
         say(f"The database is at revision {found.revision}, as this version of Tillport wants it.")
         return 0
-    if _is_newer(found):
+    if _is_newer(found.revision, found.wanted):
         return 1
     complain(
         f"The database is at revision {found.revision or 'none'}, and this version of Tillport wants {found.wanted}. "
@@ -43,12 +40,12 @@ def check(*, database: str | None, config: Path | None) -> int:
     return 1
 
 
-def _is_newer(found: "Check") -> bool:
+def _is_newer(revision: str | None, wanted: str) -> bool:
     """Tell whether the tables are of a later version than this program, and say so to the person if they are."""
-    if found.revision is None or found.revision <= found.wanted:
+    if revision is None or revision <= wanted:
         return False
     complain(
-        f"The database is at revision {found.revision}, and this version of Tillport knows up to {found.wanted}: a newer "
+        f"The database is at revision {revision}, and this version of Tillport knows up to {wanted}: a newer "
         "one was here. Install that one; nothing was changed."
     )
     return True
