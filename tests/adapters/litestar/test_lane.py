@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import logging
 import uuid
+from functools import partial
 
 import pytest
 import uvloop
@@ -11,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import Side
 
-from tillport.adapters.litestar import lane as lane_module
-from tillport.adapters.litestar.plain import PlainHead, read_plain_head
+from tillport.adapters.litestar.plain import PlainHead, read_plain_head, request_line
 from tillport.ports.event_log import EventRefused, LogOverloaded, LogUnavailable
 
 PATH = b"/webhooks/stripe"
@@ -398,6 +398,7 @@ def greedy(data, line, *, body_bytes_max):
 )
 def test_the_law_catches_a_reader_that_is_not_strict(sides, make_event, monkeypatch, stream, reader):
     check(sides, stream(sides[0].world, make_event))
-    monkeypatch.setattr(lane_module, "read_plain_head", reader)
+    line = request_line(PATH.decode())
+    monkeypatch.setattr(sides[0].lane, "read_head", partial(reader, line=line, body_bytes_max=BYTES_MAX))
     with pytest.raises(AssertionError):
         check(sides, stream(sides[0].world, make_event))

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tillport.adapters.litestar.plain import HEAD_BYTES_MAX, PlainHead, read_plain_head, request_line
+from tillport.adapters.litestar import plain
+from tillport.adapters.litestar.plain import (
+    HEAD_BYTES_MAX,
+    PlainHead,
+    PlainReader,
+    read_plain_head,
+    request_line,
+)
 
 LINE = request_line("/hook")
 HEAD = b"Host: a\r\nStripe-Signature: t=1,v1=ab\r\nContent-Length: 5\r\n"
@@ -142,3 +149,100 @@ def test_no_head_takes_long():
         plain = read(LINE + HEAD + evil + b"\x00\r\n\r\n") is not None
         assert not plain
         assert time.process_time() - began < 1
+
+
+LIKE = [
+    LINE + b"Host: a\r\nStripe-Signature: %s\r\nContent-Length: %s\r\nX: 1\r\n\r\n%s",
+    LINE + b"content-length:%s\r\nHost: a\r\nX-Other: b\r\nstripe-signature: \t %s\r\n\r\n%s",
+]
+"""Heads with their two values, one way round and the other."""
+VALUES = [
+    b"t=1,v1=ab",
+    b"7",
+    b"",
+    b" 7",
+    b"7 ",
+    b"\t7",
+    b"007",
+    b"+7",
+    b"101",
+    b"9" * 20,
+    b"a b",
+    b"a\tb",
+    b"\x00",
+    b"\x7f",
+]
+VALUES += [b"\xe9", b"a\rb", b"a\nb", b"7\r\nX: 2", b"7\r\nHost: b", b"7\r\n\r\n", b"a" * HEAD_BYTES_MAX]
+
+
+def read_after(first, data, reader=None):
+    """Read a head by a reader that knows another one."""
+    reader = reader or PlainReader(LINE, body_bytes_max=100)
+    assert reader.read(first) == read(first) is not None
+    return reader.read(data)
+
+
+@pytest.mark.parametrize("like", LIKE)
+def test_a_head_like_the_last_one_is_read_as_any_other(like):
+    known = like % (b"7", b"7", b"1234567")
+    for one in VALUES:
+        for other in VALUES:
+            data = like % (one, other, b"12345")
+            assert read_after(known, data) == read(data), data[:200]
+
+
+@given(
+    like=st.sampled_from(LIKE),
+    at=st.integers(0, 130),
+    gone=st.integers(0, 3),
+    put=st.binary(max_size=4) | st.sampled_from([b"\r\n", b"\r", b": ", b"0", b"\r\n\r\n", b"Te: a\r\n"]),
+)
+def test_whatever_is_changed_in_a_head_that_is_known_it_is_read_as_any_other(like, at, gone, put):
+    known = like % (b"7", b"7", b"1234567")
+    data = known[:at] + put + known[at + gone :]
+    assert read_after(known, data) == read(data)
+
+
+def test_a_head_like_the_last_one_is_not_looked_through_again(monkeypatch):
+    like = LIKE[0]
+    reader = PlainReader(LINE, body_bytes_max=100)
+    assert reader.read(like % (b"t=1", b"3", b"123")) is not None
+    monkeypatch.setattr(plain, "read_plain_head", None)
+    assert reader.read(like % (b"t=22", b"10", b"")) == PlainHead(
+        len(like % (b"t=22", b"10", b"")), 10, "t=22"
+    )
+
+
+def test_a_reader_gets_used_to_another_head():
+    """Once in a while: where no two heads are alike, remembering each would be for nothing."""
+    reader = PlainReader(LINE, body_bytes_max=100)
+    for number in range(1, 40):
+        data = LINE + HEAD + b"X-Request-Id: %d\r\n\r\n" % (number % 20)
+        assert reader.read(data) == read(data)
+    last = LINE + HEAD + b"X-Request-Id: 20\r\n\r\n"
+    for _ in range(plain._REMEMBER_EVERY):
+        assert reader.read(last) == read(last)
+    assert reader._known is not None
+    assert b"X-Request-Id: 20" in reader._known.after
+
+
+def careless(**changes):
+    """A reader that forgets to look at something."""
+
+    class Careless(PlainReader):
+        def _read_like(self, known, data):
+            return super()._read_like(known._replace(**changes), data)
+
+    return Careless(LINE, body_bytes_max=100)
+
+
+def test_the_law_catches_a_reader_that_does_not_look_at_all_of_a_head(monkeypatch):
+    like = LIKE[0]
+    known = like % (b"t=1", b"7", b"1234567")
+    more = (like % (b"t=2", b"7", b"1234567")).replace(b"X: 1\r\n", b"TE: trailers\r\n")
+    assert read_after(known, more) is None
+    assert read_after(known, more, careless(after=b"\r\n")) != read(more)
+    hidden = like % (b"t=2\x00", b"7", b"1234567")
+    assert read_after(known, hidden) is None
+    monkeypatch.setattr(plain, "_VISIBLE", bytes(range(256)))
+    assert read_after(known, hidden) != read(hidden)

@@ -26,7 +26,7 @@ from litestar.types import HTTPScope
 
 from tillport.adapters.litestar.asgi import Headers, json_headers, problem_answer
 from tillport.adapters.litestar.door import Door
-from tillport.adapters.litestar.plain import read_plain_head, request_line
+from tillport.adapters.litestar.plain import PlainReader, request_line
 from tillport.adapters.litestar.webhook import RECEIVED, note_refusal
 from tillport.domain import WebhookRefused
 from tillport.ports.event_log import Event, EventLog
@@ -64,13 +64,12 @@ class Submitting(Protocol):
 class WebhookLane:
     """What the connections of one server share: the door, its address and the answer that nearly all of them give."""
 
-    __slots__ = ("_default_headers", "_received", "_submit", "body_bytes_max", "door", "line", "scope")
+    __slots__ = ("_default_headers", "_received", "_submit", "door", "read_head", "scope")
 
     def __init__(self, door: Door, path: str) -> None:
         self.door = door
         self._submit = _submit_to(door.till.log)
-        self.line = request_line(path)
-        self.body_bytes_max = door.settings.webhook_bytes_max
+        self.read_head = PlainReader(request_line(path), body_bytes_max=door.settings.webhook_bytes_max).read
         # As much of a scope as errors are told and logged by.
         self.scope = cast("HTTPScope", {"method": "POST", "path": path, "path_template": path})
         self._default_headers: list[tuple[bytes, bytes]] | None = None
@@ -194,13 +193,13 @@ class LaneConnection(asyncio.Protocol):
 
     def _begin(self, data: bytes) -> None:
         """Begin with what stands at the boundary of two requests."""
-        lane = self._lane
-        head = read_plain_head(data, lane.line, body_bytes_max=lane.body_bytes_max)
+        head = self._lane.read_head(data)
         if head is None:
             self._hand_over(data)
             return
-        body_at, body_bytes, signature = head
-        missing = body_at + body_bytes - len(data)
+        body_at, signature = head.body_at, head.signature
+        body_ends = body_at + head.body_bytes
+        missing = body_ends - len(data)
         if missing > 0:
             self._body += memoryview(data)[body_at:]
             self._missing = missing
@@ -209,7 +208,7 @@ class LaneConnection(asyncio.Protocol):
             return
         if missing < 0:
             self._keep(data[missing:])
-        self._record(data[body_at : body_at + body_bytes], signature)
+        self._record(data[body_at:body_ends], signature)
 
     def _collect(self, data: bytes) -> None:
         missing = self._missing - len(data)
