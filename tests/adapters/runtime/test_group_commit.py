@@ -110,6 +110,52 @@ async def test_what_arrives_during_a_commit_forms_the_next_batch() -> None:
     assert log.at_once_most == 1
 
 
+async def test_a_batch_takes_half_of_what_waits_and_was_just_answered() -> None:
+    log = SlowLog()
+    group = GroupCommit(log)
+    senders = begin(group, *range(9))
+    await turns()
+    senders += begin(group, *range(10, 33))
+    log.gate.set()
+    await asyncio.gather(*senders)
+    assert [len(batch) for batch in log.batches] == [9, 16, 7]
+
+
+async def test_after_a_commit_that_failed_all_who_wait_are_told_by_the_next() -> None:
+    log = SlowLog()
+    group = GroupCommit(log)
+    senders = begin(group, *range(9))
+    await turns()
+    senders += begin(group, *range(10, 33))
+    log.available = False
+    log.gate.set()
+    assert {type(one) for one in await asyncio.gather(*senders, return_exceptions=True)} == {LogUnavailable}
+    assert [len(batch) for batch in log.batches] == [9, 23]
+
+
+async def test_groups_of_senders_become_equal_whatever_they_were() -> None:
+    """As many senders as there were stay equal: who is answered comes again while the others are written."""
+    log = SlowLog()
+    group = GroupCommit(log)
+    numbers, stopped = iter(range(1, 10_000)), False
+
+    async def sender() -> None:
+        while not stopped:
+            await group.record([event(next(numbers))])
+
+    first = [asyncio.ensure_future(sender()) for _ in range(5)]
+    await turns()
+    rest = [asyncio.ensure_future(sender()) for _ in range(27)]
+    for _ in range(20):
+        await turns(20)
+        log.gate.set()
+        log.gate = asyncio.Event()
+    stopped = True
+    log.gate.set()
+    await asyncio.gather(*first, *rest)
+    assert [len(batch) for batch in log.batches][4:20] == [16] * 16
+
+
 async def test_nobody_is_answered_before_its_own_commit() -> None:
     log = SlowLog()
     group = GroupCommit(log)

@@ -19,6 +19,7 @@ from tillport.adapters.compose.settings import Settings, SettingsRefused
 from tillport.adapters.compose.stores import Stores, open_stores
 from tillport.adapters.memory.access import StaticKeyRing
 from tillport.adapters.memory.channel import MemoryChannel
+from tillport.adapters.memory.doorbell import RungByTheLog
 from tillport.adapters.memory.policy import MaximumAmount
 from tillport.adapters.runtime import Loop, RelayWork, ResolverWork, RetentionWork, SystemClock, Work
 from tillport.adapters.runtime.group_commit import GroupCommit
@@ -118,7 +119,7 @@ async def open_service(
             gateway = _stripe_gateway(settings, clock, stripe_http_client, closing)
         # Readers gather only where the time passes by itself: a simulation's clock would let them wait for ever.
         tail = SharedTail(stores.log, clock, gather_seconds=GATHER_SECONDS if time_passes else 0.0)
-        log = GroupCommit(tail)
+        log = GroupCommit(tail, doorbell=None if stores.log_rings else stores.doorbell)
         closing.push_async_callback(log.aclose)
         if channel is None:
             channel = _channel(settings.messaging_url, clock, closing)
@@ -134,7 +135,7 @@ async def open_service(
                 [secret.reveal() for secret in settings.signing_secrets], livemode=gateway.livemode
             ),
             log=log,
-            doorbell=stores.recorders_doorbell or stores.doorbell,
+            doorbell=RungByTheLog(stores.doorbell),
             nonces=nonces or _nonce,
             open_channel=settings.open_channel,
         )

@@ -29,8 +29,8 @@ class Stores:
     cursors: Cursors
     attempts: AttemptBook
     doorbell: Doorbell
-    recorders_doorbell: Doorbell | None = None
-    """The bell for those who record through `log`, where the log itself rings; else they ring `doorbell`."""
+    log_rings: bool = False
+    """Whether `log` rings the doorbell by itself for what is recorded through it."""
 
 
 def sqlite_path(database_url: str) -> Path:
@@ -98,7 +98,7 @@ async def _postgres(url: str, clock: Clock) -> AsyncIterator[Stores]:
     from tillport.adapters.sql.own_events import OwnEvents
     from tillport.adapters.sql.postgres import PostgresCursors, PostgresEventLog, PostgresLedger
     from tillport.adapters.sql.postgres_attempts import postgres_attempts
-    from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell, RungByTheLog
+    from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
     from tillport.adapters.sql.postgres_store import PostgresStore
 
     store = PostgresStore(url)
@@ -112,7 +112,7 @@ async def _postgres(url: str, clock: Clock) -> AsyncIterator[Stores]:
             cursors=PostgresCursors(store),
             attempts=postgres_attempts(store),
             doorbell=bell,
-            recorders_doorbell=RungByTheLog(bell),
+            log_rings=True,
         )
     finally:
         tending.cancel()

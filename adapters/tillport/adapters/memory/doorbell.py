@@ -1,4 +1,4 @@
-"""A doorbell that reaches everyone in this process, whatever thread they ring from."""
+"""A doorbell that reaches everyone in this process, whatever thread they ring from; and one that need not be rung."""
 
 import asyncio
 import threading
@@ -6,6 +6,7 @@ import threading
 import attrs
 
 from tillport.ports.clock import Clock
+from tillport.ports.doorbell import Doorbell
 
 
 @attrs.define
@@ -50,6 +51,25 @@ class LocalDoorbell:
             woken.cancel()
             with self._lock:
                 self._waiting.discard(woken)
+
+
+@attrs.frozen
+class RungByTheLog:
+    """The bell for who records through a log that rings it by itself, after each commit and not for each event."""
+
+    _bell: Doorbell
+
+    @property
+    def rings(self) -> int:
+        """See `Doorbell.rings`."""
+        return self._bell.rings
+
+    def ring(self) -> None:
+        """Do nothing: it has rung, or will when the event is there to be read."""
+
+    async def wait(self, heard: int, *, seconds: float) -> None:
+        """See `Doorbell.wait`."""
+        await self._bell.wait(heard, seconds=seconds)
 
 
 def _wake(woken: asyncio.Future[None]) -> None:

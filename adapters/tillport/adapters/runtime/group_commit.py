@@ -1,8 +1,13 @@
 """Group commit: many requests share one commit, because the disk is what they all wait for.
 
-While a commit is in flight, whatever arrives waits; when it is done, everything that waits forms the next batch. So a
-lone request commits at once, and under load the batches grow by themselves until the disk keeps up. Every caller is
-answered after the commit that holds its own events, and only then.
+While a commit is in flight, whatever arrives waits; when it is done, what waits forms the next batch. So a lone request
+commits at once, and under load the batches grow by themselves until the disk keeps up. Every caller is answered after the
+commit that holds its own events, and only then.
+
+A batch takes half of what is about at most: of what waits, and of what was just answered, whose senders are about to
+come again. For the disk and this process work in turns, and neither waits for the other only if both have as much to do.
+Left alone, two groups of senders would form that stay as unequal as chance made them: 9 and 23, say, with the disk idle
+while one is answered and the process idle while the other is written.
 
 What can go wrong stays with whom it concerns:
 
@@ -19,6 +24,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
+import msgspec
 
 from tillport.ports.doorbell import Doorbell
 from tillport.ports.event_log import (
@@ -37,6 +43,9 @@ from tillport.ports.selector import Selector
 BATCH_EVENTS_MAX: Final = 256
 """A larger batch gains nothing more and makes its first request wait for its last."""
 
+_NEVER_HALVED: Final = 8
+"""So few take less time in one commit than in two, however idle the process is meanwhile."""
+
 WAITING_EVENTS_MAX: Final = 4096
 """Half a second of work at the rates that `benchmarks/` measures; Stripe waits longer than that."""
 
@@ -53,8 +62,7 @@ _CONTENDED_MAX: Final = 8
 rest of the batch is not made to wait for each of them in turn."""
 
 
-@attrs.define(eq=False)  # frozen ones take twice as long to make, and one is made for every webhook
-class _Request:
+class _Request(msgspec.Struct):  # not of attrs: one is made for every webhook
     events: tuple[Event, ...]
     answer: "asyncio.Future[Sequence[bool]]"
     size: int
@@ -80,6 +88,8 @@ class GroupCommit:
     )
     _queue: deque[_Request] = attrs.field(init=False, factory=deque)
     _waiting_events: int = attrs.field(init=False, default=0)
+    _answered_events: int = attrs.field(init=False, default=0)
+    """How many the last batch held, if it was recorded and nobody had to wait for something to do since."""
     _waiting_bytes: int = attrs.field(init=False, default=0)
     _committing: asyncio.Task[None] | None = attrs.field(init=False, default=None)
     _closed: bool = attrs.field(init=False, default=False)
@@ -153,6 +163,7 @@ class GroupCommit:
         batch: list[_Request] = []
         try:
             while batch := self._next_batch():
+                self._answered_events = 0
                 await self._commit(batch)
         except asyncio.CancelledError:
             _stop(batch)
@@ -160,6 +171,7 @@ class GroupCommit:
         finally:
             # In the same step that found the queue empty: whoever comes next must not count on this task.
             self._committing = None
+            self._answered_events = 0
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if self._committing is task:  # it was cancelled before it began
@@ -171,15 +183,28 @@ class GroupCommit:
 
     def _next_batch(self) -> list[_Request]:
         batch: list[_Request] = []
-        count = 0
-        queue, events_max = self._queue, self._batch_events_max
-        while queue and (not batch or count + len(queue[0].events) <= events_max):
-            request = queue.popleft()
-            self._waiting_events -= len(request.events)
-            self._waiting_bytes -= request.size
-            if not request.answer.done():  # else its caller went away
+        count = size = gone = 0
+        queue = self._queue
+        events_max = self._batch_events_max
+        if (
+            self._answered_events
+        ):  # else this is a beginning, or the last commit failed: nobody is about to come again
+            half = (self._waiting_events + self._answered_events + 1) // 2
+            events_max = min(max(half, _NEVER_HALVED), events_max)
+        while queue:
+            request = queue[0]
+            events = len(request.events)
+            if count + events > events_max and batch:
+                break
+            queue.popleft()
+            size += request.size
+            if request.answer.done():  # its caller went away
+                gone += events
+            else:
                 batch.append(request)
-                count += len(request.events)
+                count += events
+        self._waiting_events -= count + gone
+        self._waiting_bytes -= size
         return batch
 
     async def _commit(self, batch: list[_Request]) -> None:
@@ -209,6 +234,7 @@ class GroupCommit:
                 unavailable.__cause__ = error
                 _fail(request, unavailable)
             return
+        self._answered_events = len(events)
         if self._doorbell is not None and any(new):
             self._doorbell.ring()
         first = 0

@@ -1,7 +1,7 @@
 """A doorbell for every process on one PostgreSQL: `LISTEN` and `NOTIFY`, and a ring within the process.
 
 Whoever gives positions notifies, once per batch, in the same transaction: so the bell rings when there is something
-to read, not before. Nobody else need ring for an event (`RungByTheLog`). `run` keeps one connection listening, opens
+to read, not before. Nobody else need ring for an event. `run` keeps one connection listening, opens
 another when it breaks, and rings after that, since something may have been missed. It also sweeps (see
 `postgres_positions`).
 """
@@ -177,25 +177,6 @@ class PostgresDoorbell:
             await asyncio.wait((woken, timer), return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
-
-
-@attrs.frozen
-class RungByTheLog:
-    """The bell for those who record through a `PostgresEventLog`, which rings it everywhere, by itself, in its commit."""
-
-    _bell: PostgresDoorbell
-
-    @property
-    def rings(self) -> int:
-        """See `Doorbell.rings`."""
-        return self._bell.rings
-
-    def ring(self) -> None:
-        """Do nothing: it has rung, or will when the event is there to be read."""
-
-    async def wait(self, heard: int, *, seconds: float) -> None:
-        """See `Doorbell.wait`."""
-        await self._bell.wait(heard, seconds=seconds)
 
 
 async def _close(connection: asyncpg.Connection) -> None:
