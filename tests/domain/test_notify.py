@@ -5,7 +5,7 @@ import json
 import pickle
 from collections.abc import AsyncIterator, Callable
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,7 +38,7 @@ def test_readers_of_one_event_look_for_its_client_secret_once(make_event: MakeEv
     told = message_of(event).body
     assert json.loads(told)["data"]["object"]["client_secret"] is None
     assert message_of(event).body is told
-    again = attrs.evolve(event, body=b'{"client_secret": "of another body"}')
+    again = msgspec.structs.replace(event, body=b'{"client_secret": "of another body"}')
     assert message_of(again).body == b'{"client_secret":null}'
     assert "secret" not in repr(event)
     assert pickle.loads(pickle.dumps(event)) == event == make_event("evt_1", client_secret="pi_1_secret_2")

@@ -66,7 +66,7 @@ def headers_of(event: Event) -> dict[str, str]:
         "type": event.type,
         "event": event.id,
         "payment": event.payment_key,
-        "created": f"{event.created}",
+        "created": str(event.created),
         "livemode": "true" if event.livemode else "false",
     }
 

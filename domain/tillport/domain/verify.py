@@ -15,9 +15,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
 import msgspec
 
+from tillport.ports.body import CarriesBody
 from tillport.ports.errors import TillportError
 
 DEFAULT_TOLERANCE_SECONDS = 300
@@ -111,12 +111,11 @@ class Envelope(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(Envelope).decode
 
 
-@attrs.frozen
-class VerifiedEvent:
+class VerifiedEvent(CarriesBody, frozen=True):
     """A body that Stripe signed, recently, and that is an event."""
 
     envelope: Envelope
-    body: bytes = attrs.field(repr=False)
+    body: bytes
 
 
 class Verifier:

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol
 
-import attrs
-
+from tillport.ports.body import CarriesBody
 from tillport.ports.errors import TillportError
 from tillport.ports.selector import NUMBER_FIELDS, Selector, matches
 
@@ -27,8 +26,7 @@ class MessageRefused(TillportError):
         self.message_id = message_id
 
 
-@attrs.frozen(kw_only=True)
-class Message:
+class Message(CarriesBody, frozen=True, kw_only=True):
     """One event on its way out.
 
     `id` is the event's id: consumers deduplicate by it. `key` is the payment key: messages of one key arrive in the
@@ -38,17 +36,21 @@ class Message:
     id: str
     key: str
     headers: Mapping[str, str]
-    body: bytes = attrs.field(repr=False)
+    body: bytes
 
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_is_plain = re.compile(r"[!-~]*").fullmatch
+_VISIBLE = bytes(range(ord("!"), ord("~") + 1))
 _NOT_IN_A_VALUE = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
 
 
 @lru_cache(maxsize=256)  # an application's messages have few sets of names, and mostly one
 def _are_header_names(names: tuple[str, ...]) -> bool:
     return all(map(_HEADER_NAME.fullmatch, names))
+
+
+def _is_visible_ascii(text: str) -> bool:
+    return text.isascii() and not text.encode("ascii").translate(None, _VISIBLE)
 
 
 def refuse_unsendable(message: Message) -> None:
@@ -59,7 +61,7 @@ def refuse_unsendable(message: Message) -> None:
     """
     headers = message.headers
     together = "".join((message.id, message.key, *headers.values()))
-    if not (message.id and _is_plain(together) and _are_header_names(tuple(headers))):
+    if not (message.id and _is_visible_ascii(together) and _are_header_names(tuple(headers))):
         _refuse_unusual(message, together)
 
 

@@ -1,12 +1,13 @@
 """The event log: the record of everything that Stripe told us, in an order that every reader agrees on."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from math import isfinite
 from typing import Protocol
 
 import attrs
+import msgspec
 
+from tillport.ports.body import CarriesBody
 from tillport.ports.client_secret import without_client_secret
 from tillport.ports.errors import TillportError
 from tillport.ports.selector import Selector
@@ -43,8 +44,7 @@ class EventRefused(TillportError):
     code = "event_refused"
 
 
-@attrs.frozen(kw_only=True)
-class Event:
+class Event(CarriesBody, frozen=True, kw_only=True, dict=True):
     """A verified Stripe event, as it is recorded: the raw body beside what is searched and ordered by.
 
     `transaction_id` is the seed's `id` column: the charge once one is known, else the object's own id.
@@ -60,36 +60,24 @@ class Event:
     created: int
     received_at: float
     livemode: bool
-    body: bytes = attrs.field(repr=False)
+    body: bytes
     """UTF-8 JSON text, byte for byte as it was signed."""
     api_version: str | None = None
     account: str | None = None
     request_key: str | None = None
     """The idempotency key of the API request that caused the event: ours, if we caused it."""
 
-    @cached_property
+    @property
     def body_without_secret(self) -> bytes:
         """What may be told of the body: all of it, but for every `client_secret`.
 
         Looked through once, however many are told: the relay and each subscriber of a process have the same event.
         """
-        return without_client_secret(self.body)
-
-    @cached_property
-    def _is_recordable(self) -> bool:
-        # Looked at once, however many ask: a group commit for its batch's sake, and the log below it.
-        names = (
-            f"{self.id}{self.type}{self.transaction_id}{self.payment_key}{''.join(self.aliases)}"
-            f"{self.api_version}{self.account}{self.request_key}"
-        )
-        return (
-            bool(self.id)
-            and b"\0" not in self.body
-            and "\0" not in names
-            and _FIRST_TIME <= self.created <= _LAST_TIME
-            and isfinite(self.received_at)
-            and _is_unicode(names, self.body)
-        )
+        known = self.__dict__
+        told: bytes | None = known.get("told")
+        if told is None:
+            told = known["told"] = without_client_secret(self.body)
+        return told
 
     def fields(self) -> Mapping[str, str | float | None]:
         """Return what a selector may speak about, apart from `id` (see `tillport.ports.selector`)."""
@@ -105,6 +93,21 @@ class Event:
 
 
 _FIRST_TIME, _LAST_TIME = -(2**63), 2**63 - 1
+
+
+def _is_recordable(event: Event) -> bool:
+    names = (
+        f"{event.id}{event.type}{event.transaction_id}{event.payment_key}{''.join(event.aliases)}"
+        f"{event.api_version}{event.account}{event.request_key}"
+    )
+    return (
+        bool(event.id)
+        and b"\0" not in event.body
+        and "\0" not in names
+        and _FIRST_TIME <= event.created <= _LAST_TIME
+        and isfinite(event.received_at)
+        and _is_unicode(names, event.body)
+    )
 
 
 def _is_unicode(names: str, body: bytes) -> bool:
@@ -125,15 +128,18 @@ def refuse_unrecordable(event: Event) -> None:
     that is no UTF-8 text, NUL characters and lone surrogates (PostgreSQL has no place for them), times beyond 64
     bits, a received time that is no number, and an empty id.
     """
-    if not event._is_recordable:  # noqa: SLF001 - it is the same module
+    known = event.__dict__
+    if "recordable" in known:
+        return  # looked at before: by a group commit for its batch's sake, say
+    if not _is_recordable(event):
         raise EventRefused(
             "The event holds something that a database can't keep.",
             remedy="Events are UTF-8 JSON with an id, without NUL characters, with times in 64 bits.",
         )
+    known["recordable"] = True
 
 
-@attrs.frozen
-class RecordedEvent:
+class RecordedEvent(msgspec.Struct, frozen=True):
     """An event and its place in the log. Positions start at 1 and grow; they may have gaps."""
 
     position: int

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-import attrs
+import msgspec
 import pytest
 
 from tillport.adapters.conformance.channel import ChannelCapabilities, channel_laws
@@ -33,7 +33,7 @@ class Mixes(MemoryChannel):
     """Takes keys for patterns: what follows a dot is lost."""
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        await super().publish([attrs.evolve(one, key=one.key.split(".")[0]) for one in messages])
+        await super().publish([msgspec.structs.replace(one, key=one.key.split(".")[0]) for one in messages])
 
 
 class Pretends(MemoryChannel):
@@ -73,7 +73,9 @@ class Shortens(MemoryChannel):
     async def publish(self, messages: Sequence[Message]) -> None:
         await super().publish(
             [
-                attrs.evolve(one, headers={n: v.split("\r\n")[0].strip() for n, v in one.headers.items()})
+                msgspec.structs.replace(
+                    one, headers={n: v.split("\r\n")[0].strip() for n, v in one.headers.items()}
+                )
                 for one in messages
             ]
         )

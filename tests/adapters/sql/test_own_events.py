@@ -36,53 +36,68 @@ def numbers(found):
     return [recorded.position for recorded in found]
 
 
-def test_what_follows_ends_where_something_is_missing(own) -> None:
-    note(own, 1, 2, 4)
-    assert numbers(own.following(0, limit=10)) == [1, 2]
-    assert numbers(own.following(0, limit=1)) == [1]
-    assert numbers(own.following(2, limit=10)) == []
-    assert numbers(own.following(3, limit=10)) == [4]
+def test_what_follows_goes_on_to_the_newest(own) -> None:
+    note(own, 3, 4)
+    note(own, 5)
+    assert numbers(own.following(2, limit=10)) == [3, 4, 5]
+    assert numbers(own.following(3, limit=1)) == [4]
+    assert numbers(own.following(5, limit=10)) == []
+    assert numbers(own.following(1, limit=10)) == [], "what stands at 2 is not here"
+
+
+@pytest.mark.parametrize("following", [(4, 5), (1,)], ids=["a gap", "noted late"])
+def test_what_does_not_follow_on_what_is_here_takes_its_place(own, following) -> None:
+    """Somebody else's event may stand in a gap, and two commits under way at once may be noted the other way round."""
+    note(own, 2)
+    note(own, *following)
+    assert numbers(own.following(1, limit=10)) == []
+    assert numbers(own.following(following[0] - 1, limit=10)) == list(following)
+
+
+def test_a_commit_of_nothing_new_changes_nothing(own) -> None:
+    note(own, 1)
+    own.note([event(1)], {})
+    assert numbers(own.following(0, limit=10)) == [1]
 
 
 def test_what_is_old_is_not_here_any_more(own, watch) -> None:
     note(own, 1)
-    watch.seconds += SECONDS_MAX + 0.1
-    assert own.get(1) is None
+    watch.seconds += SECONDS_MAX / 2
     note(own, 2)
-    assert own.get(2) == event(2)
+    watch.seconds += SECONDS_MAX / 2 + 0.1
+    assert numbers(own.following(0, limit=10)) == []
+    assert numbers(own.following(1, limit=10)) == [2]
     watch.seconds -= 50  # a clock that went back makes nothing younger
-    assert own.get(2) is None
+    assert numbers(own.following(1, limit=10)) == []
 
 
 def test_memory_is_bounded_in_number_and_in_bytes(own) -> None:
-    note(own, *range(1, EVENTS_MAX + 3))
-    assert own.get(2) is None
-    assert own.get(3) is not None
+    for number in range(1, EVENTS_MAX + 3):
+        note(own, number)
+    assert numbers(own.following(1, limit=10)) == []
+    assert len(own.following(2, limit=EVENTS_MAX + 10)) == EVENTS_MAX
     large = event(1, body=b'{"id": "evt_1", "filler": "%s"}' % (b"x" * (BYTES_MAX // 4)))
-    for number in range(10_000, 10_005):
+    for number in range(EVENTS_MAX + 3, EVENTS_MAX + 8):
         own.note([large], {large.id: number})
-    assert [number for number in range(10_000, 10_005) if own.get(number)] == [10_002, 10_003, 10_004]
+    assert numbers(own.following(EVENTS_MAX + 3, limit=10)) == []
+    assert numbers(own.following(EVENTS_MAX + 4, limit=10)) == [
+        EVENTS_MAX + 5,
+        EVENTS_MAX + 6,
+        EVENTS_MAX + 7,
+    ]
 
 
 def test_of_events_with_one_id_the_first_is_noted(own) -> None:
-    own.note([event(1), event(1, body=b'{"id": "another"}'), event(2)], {event(1).id: 7})
+    own.note([event(1), event(1, body=b'{"id": "another"}'), event(2)], {event(1).id: 7, event(2).id: 8})
+    assert [recorded.event for recorded in own.following(6, limit=9)] == [event(1), event(2)]
+
+
+def test_nothing_is_left_when_a_body_was_replaced(own) -> None:
+    note(own, 1, 2)
+    own.clear()
     assert numbers(own.following(0, limit=9)) == []
-    assert own.get(7) == event(1)
-
-
-def test_a_replaced_body_is_forgotten(own) -> None:
-    note(own, 1, 2)
-    own.forget(event(1).id)
-    assert (own.get(1), own.get(2)) == (None, event(2))
-
-
-def test_what_was_forgotten_by_its_id_takes_no_room(own, watch) -> None:
-    note(own, 1, 2)
-    own.forget(event(1).id)
-    watch.seconds += SECONDS_MAX + 0.1
     note(own, 3)
     assert numbers(own.following(2, limit=9)) == [3]
-    assert own._bytes == len(event(3).body)
 
 
 async def test_a_log_with_own_events_reads_what_others_wrote_before_between_and_after(tmp_path) -> None:

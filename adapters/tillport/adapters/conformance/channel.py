@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 import attrs
+import msgspec
 
 from tillport.adapters.conformance import channel_consumers
 from tillport.adapters.conformance.couriers import (
@@ -163,9 +164,9 @@ async def a_repeated_id_is_stored_once(courier: Courier) -> None:
 
 async def what_no_courier_carries_is_refused_by_name(courier: Courier) -> None:
     bad = [
-        attrs.evolve(message(1), id=""),
-        attrs.evolve(message(2), id="evt_2\r\n"),
-        attrs.evolve(message(3), key="\ud800"),
+        msgspec.structs.replace(message(1), id=""),
+        msgspec.structs.replace(message(2), id="evt_2\r\n"),
+        msgspec.structs.replace(message(3), key="\ud800"),
         message(4, headers={"two words": "x"}),
         message(5, headers={"": "x"}),
         message(6, headers={"type": "charge\r\nid: ch_other"}),

@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-import attrs
+import msgspec
 
 from tillport.adapters.conformance.event_log_bench import (
     PATIENCE_SECONDS,
@@ -102,7 +102,9 @@ async def a_replaced_body_is_what_readers_get(bench: EventLogBench) -> None:
         before = await everything(log)
         assert await _keeper(log).replace_body("evt_1", b'{"reduced": true}', now=NOON)
         assert not await _keeper(log).replace_body("evt_9", b"{}", now=NOON)
-        changed = RecordedEvent(before[0].position, attrs.evolve(event(1), body=b'{"reduced": true}'))
+        changed = RecordedEvent(
+            before[0].position, msgspec.structs.replace(event(1), body=b'{"reduced": true}')
+        )
         assert await everything(log) == [changed, before[1]]
         assert list(await log.record([event(1)])) == [False]
         try:

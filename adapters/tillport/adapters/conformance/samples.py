@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import attrs
+import msgspec
 from hypothesis import strategies as st
 
 from tillport.ports.event_log import Event
@@ -29,7 +30,7 @@ def event(number: int, **changes: Any) -> Event:
         api_version="2026-05-27.dahlia",
         request_key=f"key_{number}",
     )
-    return attrs.evolve(plain, **changes)
+    return msgspec.structs.replace(plain, **changes)
 
 
 def attempt(number: int, **changes: Any) -> Attempt:

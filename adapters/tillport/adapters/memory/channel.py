@@ -111,17 +111,36 @@ class MemoryChannel:
             self.stir()
 
     def _store_all(self, messages: Sequence[Message], now: float) -> None:
-        for message in messages:
-            if self.breaks_after is not None:
-                if self.breaks_after <= 0:
-                    self.available, self.breaks_after = False, None
-                else:
-                    self.breaks_after -= 1
-            if not self._available:
-                raise ChannelUnavailable(
-                    "The courier in memory is away.", remedy="Send the same messages again."
-                )
-            self._store(message, now)
+        known, held, window_seconds = self._known, self._messages, self.duplicate_window_seconds
+        try:
+            for message in messages:
+                if self.breaks_after is not None:
+                    self._come_nearer_to_breaking(self.breaks_after)
+                if not self._available:
+                    raise ChannelUnavailable(
+                        "The courier in memory is away.", remedy="Send the same messages again."
+                    )
+                since = known.get(message.id)
+                if since is None or now - since >= window_seconds:
+                    known[message.id] = now
+                    held.append((message.id, message.key, dict(message.headers), message.body))
+        finally:
+            self._drop_oldest()
+
+    def _come_nearer_to_breaking(self, messages: int) -> None:
+        if messages <= 0:
+            self.available, self.breaks_after = False, None
+        else:
+            self.breaks_after = messages - 1
+
+    def _drop_oldest(self) -> None:
+        held = self._messages
+        if self.keeps is not None and len(held) > self.keeps:
+            going = held[: len(held) - self.keeps]
+            del held[: len(going)]
+            self.first += len(going)
+            for name, *_ in going:
+                self._known.pop(name, None)
 
     def consumer(
         self, name: str, *, selector: Selector | None = None, ack_wait_seconds: float = 30.0
@@ -155,24 +174,16 @@ class MemoryChannel:
         return self._available and 0 <= index - self.first < len(self._messages)
 
     def _check_size(self, message: Message) -> None:
-        together = "".join((*message.headers, *message.headers.values()))
-        size = len(message.body) + (len(together) if together.isascii() else len(together.encode()))
+        body, headers = message.body, message.headers
+        if len(body) + 4 * (sum(map(len, headers)) + sum(map(len, headers.values()))) <= self.most_bytes:
+            return  # no character takes more than four bytes
+        size = len(body) + len("".join((*headers, *headers.values())).encode())
         if size > self.most_bytes:
             raise MessageRefused(
                 f"The message is {size} bytes, and the courier takes {self.most_bytes}.",
                 message_id=message.id,
                 remedy="Skip it.",
             )
-
-    def _store(self, message: Message, now: float) -> None:
-        since = self._known.get(message.id)
-        if since is not None and now - since < self.duplicate_window_seconds:
-            return
-        self._known[message.id] = now
-        self._messages.append((message.id, message.key, dict(message.headers), message.body))
-        if self.keeps is not None and len(self._messages) > self.keeps:
-            self.first += 1
-            self._known.pop(self._messages.pop(0)[0], None)
 
 
 def _message(values: tuple[str, str, dict[str, str], bytes]) -> Message:

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 import attrs
+import msgspec
 
 from tillport.ports.event_log import (
     Event,
@@ -79,7 +80,7 @@ class MemoryEventLog:
         self._check_available()
         for index, recorded in enumerate(self._events):
             if recorded.event.id == event_id:
-                event = attrs.evolve(recorded.event, body=body)
+                event = msgspec.structs.replace(recorded.event, body=body)
                 refuse_unrecordable(event)
                 self._events[index] = RecordedEvent(recorded.position, event)
                 return True

@@ -3,97 +3,104 @@
 In most installations the process that takes a webhook is also the one that tells of it, milliseconds later. To read
 the event back would cost the database a look at a row of 4 KB, and this process the making of the same object from it.
 
-Nothing here decides what is in the log or where. An event is noted once its commit is over, under the number that the
-database gave it, and readers go on in the database from where this ends. The age is bounded, because an event's body
-may be replaced by another process (erasure).
+Nothing here decides what is in the log or where. Events are noted once their commit is over, at the positions that the
+database gave them, and are handed out only where nothing can stand between: positions that follow on one another. Where
+somebody else's event came in between, readers go on in the database, and what was noted before is of no use any more. The
+age is bounded, because an event's body may be replaced by another process (erasure).
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final, NamedTuple
 
 import attrs
 
-from tillport.ports.event_log import Event, RecordedEvent
+from tillport.ports.event_log import Event, Page, RecordedEvent
 
 EVENTS_MAX: Final = 2_000
 BYTES_MAX: Final = 16 * 1024 * 1024
 SECONDS_MAX: Final = 2.0
 
 
+class _Commit(NamedTuple):
+    """When a commit was noted, and how much it held."""
+
+    at: float
+    events: int
+    body_bytes: int
+
+
 @attrs.define(eq=False)
 class OwnEvents:
-    """The newest events of this process, by the number that the database gave them.
+    """The newest events of this process, as far as they stand next to one another.
 
     Belongs to one event loop. `now` counts seconds from anywhere.
     """
 
     _now: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True, alias="now")
-    _noted: dict[int, Event] = attrs.field(init=False, factory=dict)
-    _commits: deque[tuple[float, deque[int]]] = attrs.field(init=False, factory=deque)
-    """When each commit was noted, and the numbers of its events, oldest first: what of `_noted` goes next."""
+    _noted: list[RecordedEvent] = attrs.field(init=False, factory=list)
+    """At positions that follow on one another."""
+    _commits: deque[_Commit] = attrs.field(init=False, factory=deque)
+    """The commits that brought them, oldest first."""
     _bytes: int = attrs.field(init=False, default=0)
 
-    def __bool__(self) -> bool:
-        """Tell whether there may be anything."""
-        return bool(self._noted)
+    def note(self, events: Iterable[Event], positions: Mapping[str, int]) -> None:
+        """Keep those that a commit gave a position, for a moment.
 
-    def note(self, events: Iterable[Event], numbers: Mapping[str, int]) -> None:
-        """Keep those that a commit gave a number, for a moment; `numbers` are by event id, and its first event has it."""
-        noted, fresh = self._noted, deque[int]()
+        `positions` are by event id and follow on one another in the order of the events. Of several events with one id
+        the first one has it.
+        """
+        fresh: list[RecordedEvent] = []
+        size, last = 0, 0
         for event in events:
-            number = numbers.get(event.id)
-            if number is not None and number not in noted:
-                noted[number] = event
-                self._bytes += len(event.body)
-                fresh.append(number)
-        self._commits.append((self._now(), fresh))
-        self._forget_old()
-
-    def get(self, number: int) -> Event | None:
-        """Return the event with that number, if it is still here."""
-        self._forget_old()
-        return self._noted.get(number)
+            position = positions.get(event.id)
+            if position is not None and position > last:  # else an id that stood here before
+                fresh.append(RecordedEvent(position, event))
+                size += len(event.body)
+                last = position
+        if not fresh:
+            return
+        if self._noted and self._noted[-1].position + 1 != fresh[0].position:
+            self.clear()
+        self._noted += fresh
+        self._bytes += size
+        self._commits.append(_Commit(self._now(), len(fresh), size))
+        while len(self._noted) > EVENTS_MAX or self._bytes > BYTES_MAX:
+            self._forget_oldest()
 
     def following(self, after: int, *, limit: int) -> tuple[RecordedEvent, ...]:
-        """Return the events with the very next numbers, as far as they are here and up to `limit`.
-
-        For a log whose positions are those numbers.
-        """
+        """Return the events at the very next positions, as far as they are here and up to `limit`."""
         self._forget_old()
-        found: list[RecordedEvent] = []
-        for number in range(after + 1, after + limit + 1):
-            event = self._noted.get(number)
-            if event is None:
-                break
-            found.append(RecordedEvent(number, event))
-        return tuple(found)
+        if not self._noted:
+            return ()
+        start = after + 1 - self._noted[0].position
+        return tuple(self._noted[start : start + limit]) if start >= 0 else ()
 
-    def forget(self, event_id: str) -> None:
-        """Forget an event whose body was replaced."""
-        for number, event in list(self._noted.items()):
-            if event.id == event_id:
-                self._drop(number)
+    async def page(self, read: Callable[[int, int], Awaitable[Page]], *, after: int, limit: int) -> Page:
+        """Return a page of the log: what is here first, then what `read` finds after a position, up to a limit."""
+        own = self.following(after, limit=limit)
+        if not own:
+            return await read(after, limit)
+        last = own[-1].position
+        if len(own) == limit:
+            return Page(events=own, position=last)
+        rest = await read(last, limit - len(own))
+        return attrs.evolve(rest, events=own + rest.events)
 
     def clear(self) -> None:
-        """Forget everything: retention takes events away."""
+        """Forget everything: events are taken away (retention), or their bodies replaced (erasure)."""
         self._noted.clear()
         self._commits.clear()
         self._bytes = 0
 
     def _forget_old(self) -> None:
         now = self._now()
-        while self._commits:
-            at, numbers = self._commits[0]
-            old = not 0 <= now - at <= SECONDS_MAX  # a clock that went back makes nothing younger
-            while numbers and (old or len(self._noted) > EVENTS_MAX or self._bytes > BYTES_MAX):
-                self._drop(numbers.popleft())
-            if numbers:
-                return
-            self._commits.popleft()
+        # A clock that went back makes nothing younger.
+        while self._commits and not 0 <= now - self._commits[0].at <= SECONDS_MAX:
+            self._forget_oldest()
 
-    def _drop(self, number: int) -> None:
-        event = self._noted.pop(number, None)
-        if event is not None:  # else it was forgotten by its id
-            self._bytes -= len(event.body)
+    def _forget_oldest(self) -> None:
+        commit = self._commits.popleft()
+        del self._noted[: commit.events]
+        self._bytes -= commit.body_bytes

@@ -14,9 +14,11 @@ Any number of processes may do the same on one database. `postgres_positions` ex
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import attrs
+import msgspec
 
 from tillport.adapters.sql.own_events import OwnEvents
 from tillport.adapters.sql.postgres_pool import Connection
@@ -27,7 +29,6 @@ from tillport.adapters.sql.postgres_statements import (
     BRING_UP_NUMBERS,
     FIND_SOURCE,
     HEAD,
-    PLACES,
     PLAIN_ARRAYS,
     page_statement,
     picking_statement,
@@ -162,14 +163,20 @@ class PostgresEventLog:
                     f"Another open transaction holds one of these events. {error}",
                     remedy="Send it again once that transaction is over.",
                 ) from error
-        numbers = {event_id: number for event_id, number, _ in rows}
+        if rows:
+            self._note(events, rows)
+        return first_of_each(events, {row[0] for row in rows})
+
+    def _note(self, events: Sequence[Event], rows: Sequence[Any]) -> None:
+        """Have those told who wait for what is new, of which each row holds id, number and the first one's position."""
+        first = rows[0][2]
+        if first is None:
+            self.sequencer.kick(number for _, number, _ in rows)
+            return
         if self._own is not None:
-            self._own.note(events, numbers)
-        if rows and rows[0][2]:
-            self.sequencer.placed()
-        elif rows:
-            self.sequencer.kick(numbers.values())
-        return first_of_each(events, set(numbers))
+            by_number = sorted((number, event_id) for event_id, number, _ in rows)
+            self._own.note(events, {event_id: first + index for index, (_, event_id) in enumerate(by_number)})
+        self.sequencer.placed()
 
     async def _insert(self, statement: str, values: list[list[Any]]) -> Sequence[Any]:
         for _ in range(_ATTEMPTS - 1):
@@ -184,10 +191,11 @@ class PostgresEventLog:
 
     async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
         """See `EventLog.read`."""
-        if where is None and limit > 0 and self._own:
-            own = await self._own_page(self._own, after, limit)
-            if own is not None:
-                return own
+        if self._own is None or where is not None:
+            return await self._read(where, after, limit)
+        return await self._own.page(partial(self._read, None), after=after, limit=limit)
+
+    async def _read(self, where: Selector | None, after: int, limit: int) -> Page:
         shape = shape_of(where)
         if names_few(shape):
             return await self._page(where, after, _END, limit, picking=True)
@@ -220,19 +228,6 @@ class PostgresEventLog:
         picking = met * head / _NEAR < along
         rest = await self._page(where, near, _END, missing, picking=picking)
         return attrs.evolve(rest, events=page.events + rest.events, reset=page.reset or rest.reset)
-
-    async def _own_page(self, own: OwnEvents, after: int, limit: int) -> Page | None:
-        """Return a page if all its events are this process's own, so that their places suffice."""
-        with _told_as(LogUnavailable, "The event log"):
-            rows = await self._store.fetch(PLACES, after, limit)
-        head, horizon = rows[0][0], rows[0][1]
-        found: list[RecordedEvent] = []
-        for _, _, position, number in rows if rows[0][2] is not None else ():
-            event = own.get(number)
-            if event is None:
-                return None
-            found.append(RecordedEvent(position, event))
-        return page_of(found, after=after, limit=limit, head=head, horizon=horizon)
 
     async def _page(
         self, where: Selector | None, after: int, last: int, limit: int, *, picking: bool = False
@@ -271,6 +266,8 @@ class PostgresEventLog:
         While a transaction is open that is older than the call, it only marks events, and a later call takes them
         away: a transaction that still sees neither tombstone nor event could record the event again.
         """
+        if self._own is not None:
+            self._own.clear()
         with _told_as(LogUnavailable, "The event log"):
             return await forget(self._store, received_before=received_before, up_to=up_to, now=now)
 
@@ -279,9 +276,9 @@ class PostgresEventLog:
         recorded = await self.find(event_id)
         if recorded is None:
             return False
-        refuse_unrecordable(attrs.evolve(recorded.event, body=body))
+        refuse_unrecordable(msgspec.structs.replace(recorded.event, body=body))
         if self._own is not None:
-            self._own.forget(event_id)
+            self._own.clear()
         with _told_as(LogUnavailable, "The event log"):
             return bool(await self._store.fetch(_REPLACE_BODY, body.decode(), float(now), event_id))
 

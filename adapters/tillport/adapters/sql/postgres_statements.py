@@ -20,7 +20,7 @@ from sqlalchemy import (
 from tillport.adapters.sql.rows import EVENT_COLUMNS, event_row, event_selection, more_aliases
 from tillport.adapters.sql.schema import events, log_state, order
 from tillport.adapters.sql.selection import Shape, condition
-from tillport.adapters.sql.statements import HORIZON, Compiled, compiled
+from tillport.adapters.sql.statements import Compiled, compiled
 from tillport.ports.event_log import Event
 
 NEWS: Final = "tillport_news"
@@ -75,15 +75,16 @@ def record_statement(mark: Callable[[int], str] = "${}".format, *, with_aliases:
 def placing_statement(*, with_aliases: bool, sender: str) -> str:
     """Return the statement that records a batch, gives it positions and tells everybody. Its values are the same.
 
-    Each row ends with whether the batch was placed; if not, it was left waiting, because positions were given by an
-    older version of Tillport and the sequence lags behind them: the sequencer's script brings it up. To be committed
-    by itself, at once. `sender` is a word of our own making. See `postgres_positions`.
+    Each row ends with the position of the first of them, after which the others follow in the order of their numbers. It is
+    null if the batch was left waiting, because positions were given by an older version of Tillport and the sequence lags
+    behind them: the sequencer's script brings it up. To be committed by itself, at once. `sender` is a word of our own
+    making. See `postgres_positions`.
     """
     assert sender.isalnum()
     return _record(
         "${}".format,
         _placed(sender),
-        f"SELECT event_id, seq, {_IS_PLACED} FROM fresh",  # noqa: S608 - constants
+        "SELECT event_id, seq, (SELECT min(position) FROM placed) FROM fresh",
         with_aliases=with_aliases,
     )
 
@@ -103,7 +104,7 @@ def _placed(sender: str) -> str:
         f"(SELECT last_value FROM {_POSITIONS} WHERE new > 0 OFFSET 0) AS positions), "
         f"told AS MATERIALIZED (SELECT pg_notify('{NEWS}', '{sender}') FROM drawn WHERE last_value >= {_HEAD}), "
         f"placed AS (INSERT INTO tillport_order (position, seq) SELECT nextval('{_POSITIONS}'), seq "
-        f"FROM (SELECT seq FROM fresh ORDER BY seq) AS ordered WHERE {_IS_PLACED}), "
+        f"FROM (SELECT seq FROM fresh ORDER BY seq) AS ordered WHERE {_IS_PLACED} RETURNING position), "
         f"{_LEFT_WAITING} WHERE NOT {_IS_PLACED})"
     )
 
@@ -160,12 +161,6 @@ def _dense(ranks: list[int]) -> list[int]:
 
 HEAD: Final = f"SELECT {_HEAD} FROM {_POSITIONS}"  # noqa: S608 - constants
 """It names the sequence, so that whoever looks at the log before beginning learns of tables of an older version."""
-PLACES: Final = (
-    f"SELECT ends.*, place.* FROM (SELECT {_HEAD} AS head, {HORIZON} AS horizon) AS ends "  # noqa: S608 - constants
-    "LEFT JOIN (SELECT position, seq FROM tillport_order WHERE position > $1 ORDER BY position LIMIT $2) AS place "
-    "ON true ORDER BY position"
-)
-"""Head, horizon, and which numbers stand at the next positions: a page of the log without its events."""
 OLDEST_PENDING: Final = "SELECT min(seq) FROM tillport_pending"
 
 

@@ -12,9 +12,11 @@ the other's commit. Errors of the file (locked, full, unreadable) become `LogUna
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import attrs
+import msgspec
 
 from tillport.adapters.sql.own_events import OwnEvents
 from tillport.adapters.sql.rows import attempt_of, attempt_row, outcome_row, page_of, recorded_event
@@ -93,14 +95,9 @@ class SqliteEventLog:
 
     async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
         """See `EventLog.read`."""
-        own = () if self._own is None or where is not None else self._own.following(after, limit=limit)
-        if not own:
+        if self._own is None or where is not None:
             return await self._page(where, after, limit)
-        last = own[-1].position
-        if len(own) == limit:
-            return Page(events=own, position=last)
-        rest = await self._page(None, last, limit - len(own))
-        return attrs.evolve(rest, events=own + rest.events)
+        return await self._own.page(partial(self._page, None), after=after, limit=limit)
 
     async def _page(self, where: Selector | None, after: int, limit: int) -> Page:
         shape, values = shape_of(where), values_of(where)
@@ -158,7 +155,7 @@ class SqliteEventLog:
         recorded = await self.find(event_id)
         if recorded is None:
             return False
-        refuse_unrecordable(attrs.evolve(recorded.event, body=body))
+        refuse_unrecordable(msgspec.structs.replace(recorded.event, body=body))
         values = (body.decode(), now, event_id)
 
         def work(connection: sqlite3.Connection) -> bool:
@@ -166,7 +163,7 @@ class SqliteEventLog:
             return connection.execute(statement, values).rowcount == 1
 
         if self._own is not None:
-            self._own.forget(event_id)
+            self._own.clear()
         with _told_as(LogUnavailable, "The event log"):
             return await self._store.write(work)
 
