@@ -20,9 +20,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import asyncpg
 
 from tillport.adapters.sql.postgres import PostgresEventLog
-from tillport.adapters.sql.postgres_statements import PLAIN_ARRAYS, record_arrays
 from tillport.adapters.sql.postgres_store import PostgresStore
-from tillport.adapters.sql.rows import EVENT_COLUMNS
+from tillport.adapters.sql.rows import EVENT_COLUMNS, event_row
 from tillport.adapters.sql.testing import PostgresServer
 from tillport.ports.event_log import Event
 
@@ -75,7 +74,7 @@ async def bare(url: str, batches: list[list[Event]], at_once: int) -> float:
     async with asyncpg.create_pool(url, min_size=at_once, max_size=at_once, reset=_nothing) as pool:
 
         async def work(batch: list[Event]) -> None:
-            await pool.fetch(BARE, *record_arrays(batch)[1:PLAIN_ARRAYS])
+            await pool.fetch(BARE, *zip(*map(event_row, batch), strict=True))
 
         return await rate(work, batches, at_once)
 

@@ -29,8 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from sqlalchemy import Connection
 
-from tillport.adapters.sql.postgres_statements import ANNOUNCE, PLAIN_ARRAYS, record_arrays, record_statement
-from tillport.adapters.sql.rows import EVENT_COLUMNS
+from tillport.adapters.sql.postgres_statements import ANNOUNCE, PLAIN_VALUES, record_statement, record_values
 from tillport.adapters.sql.sqlite_events import Execute, first_of_each, record_through
 from tillport.ports.event_log import Event, refuse_unrecordable
 
@@ -100,8 +99,8 @@ def _record(
 
 
 def _record_postgresql(execute: Execute, events: Sequence[Event], paramstyle: Paramstyle) -> list[bool]:
-    values = record_arrays(events)
-    if len(values) == PLAIN_ARRAYS:
+    values = record_values(events)
+    if len(values) == PLAIN_VALUES:
         values += [[], []]
     statement, numbers = _postgresql_statement(paramstyle)
     result = execute(statement, tuple(values[number - 1] for number in numbers))
@@ -115,7 +114,7 @@ def _record_postgresql(execute: Execute, events: Sequence[Event], paramstyle: Pa
 def _postgresql_statement(paramstyle: Paramstyle) -> tuple[str, tuple[int, ...]]:
     """Return the statement, and which value each of its marks stands for, in order."""
     if paramstyle == "numeric_dollar":
-        return record_statement(with_aliases=True), tuple(range(1, len(EVENT_COLUMNS) + 4))
+        return record_statement(with_aliases=True), tuple(range(1, PLAIN_VALUES + 3))
     numbers: list[int] = []
 
     def mark(number: int) -> str:

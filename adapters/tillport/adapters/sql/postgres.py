@@ -29,12 +29,12 @@ from tillport.adapters.sql.postgres_statements import (
     BRING_UP_NUMBERS,
     FIND_SOURCE,
     HEAD,
-    PLAIN_ARRAYS,
+    PLAIN_VALUES,
     page_statement,
     picking_statement,
     placing_statement,
-    record_arrays,
     record_statement,
+    record_values,
     span_statement,
 )
 from tillport.adapters.sql.postgres_store import (
@@ -117,8 +117,8 @@ async def record_on_asyncpg(connection: Connection, events: Sequence[Event]) -> 
         refuse_unrecordable(event)
     if not events:
         return []
-    values = record_arrays(events)
-    rows = await connection.fetch(_RECORD if len(values) == PLAIN_ARRAYS else _RECORD_WITH_ALIASES, *values)
+    values = record_values(events)
+    rows = await connection.fetch(_RECORD if len(values) == PLAIN_VALUES else _RECORD_WITH_ALIASES, *values)
     if rows:
         await connection.execute(ANNOUNCE)
     return first_of_each(events, {row[0] for row in rows})
@@ -145,8 +145,8 @@ class PostgresEventLog:
             return []
         if self.sequencer.at_work:
             await self.sequencer.idle()  # so that what this process recorded before stands before this
-        values = record_arrays(events)
-        statement = placing_statement(with_aliases=len(values) > PLAIN_ARRAYS, sender=self.sequencer.name)
+        values = record_values(events)
+        statement = placing_statement(with_aliases=len(values) > PLAIN_VALUES, sender=self.sequencer.name)
         with _told_as(LogUnavailable, "The event log"):
             try:
                 rows = await self._insert(statement, values)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     true,
 )
 
+from tillport.adapters.sql.packed import pack
 from tillport.adapters.sql.rows import EVENT_COLUMNS, event_row, event_selection, more_aliases
 from tillport.adapters.sql.schema import events, log_state, order
 from tillport.adapters.sql.selection import Shape, condition
@@ -43,6 +44,8 @@ _SEQUENCING_LOCK: Final = 0x7111_9047_0000_0002
 
 _TYPES: Final = {"key_is_alias": "bool", "livemode": "bool", "created": "bigint", "received_at": "float8"}
 _COLUMNS: Final = ", ".join(EVENT_COLUMNS)
+_PACKED: Final = tuple(name for name in EVENT_COLUMNS if name not in (*_TYPES, "body"))
+"""The columns of short texts, which travel as one text each (`packed`)."""
 
 
 _POSITIONS: Final = "tillport_order_position_seq"
@@ -61,9 +64,7 @@ _LEFT_WAITING: Final = "queued AS (INSERT INTO tillport_pending (seq) SELECT seq
 def record_statement(mark: Callable[[int], str] = "${}".format, *, with_aliases: bool) -> str:
     """Return the statement that records a batch, leaves it waiting for positions, and returns id and `seq` of each new event.
 
-    For a transaction that may stay open. Its values are arrays: the events' ranks (which is the how-manieth, from 1),
-    one array for each of `EVENT_COLUMNS`, and with aliases also those and the ids of their events. `mark` writes a
-    driver's placeholder.
+    For a transaction that may stay open. Its values are those of `record_values`. `mark` writes a driver's placeholder.
 
     Hand the events in by the order of their ids. Two batches that hold the same two events then wait for each other
     where they might otherwise deadlock; the ranks say in which order the events were recorded nevertheless.
@@ -110,47 +111,64 @@ def _placed(sender: str) -> str:
 
 
 def _record(mark: Callable[[int], str], then: str, result: str, *, with_aliases: bool) -> str:
-    types = ["int", *(_TYPES.get(name, "text") for name in EVENT_COLUMNS), "text", "text"]
-    arrays = [f"CAST({mark(number)} AS {kind}[])" for number, kind in enumerate(types, 1)]
+    ranks, separator, nothing = (
+        f"CAST({mark(1)} AS int[])",
+        f"CAST({mark(2)} AS text)",
+        f"CAST({mark(3)} AS text)",
+    )
+    arrays = {
+        name: f"string_to_array(CAST({mark(number)} AS text), {separator}, {nothing})"
+        if name in _PACKED
+        else f"CAST({mark(number)} AS {_TYPES.get(name, 'text')}[])"
+        for number, name in enumerate(EVENT_COLUMNS, 4)
+    }
+    more, owners = (f"CAST({mark(number)} AS text[])" for number in (PLAIN_VALUES + 1, PLAIN_VALUES + 2))
     aliases = (
         ", named AS (INSERT INTO tillport_aliases (alias, seq) SELECT m.alias, fresh.seq "  # noqa: S608 - constants
-        f"FROM unnest({arrays[-2]}, {arrays[-1]}) AS m (alias, event_id) JOIN fresh USING (event_id) "
+        f"FROM unnest({more}, {owners}) AS m (alias, event_id) JOIN fresh USING (event_id) "
         "ON CONFLICT DO NOTHING)"
     )
     return (
         f"WITH numbers AS MATERIALIZED (SELECT array_agg(nextval('{_NUMBERS}')) AS drawn "  # noqa: S608 - constants
-        f"FROM generate_series(1, cardinality({arrays[0]}))), "
+        f"FROM generate_series(1, cardinality({ranks}))), "
         f'fresh AS (INSERT INTO "StripeEvents" (seq, {_COLUMNS}) OVERRIDING SYSTEM VALUE '
         f"SELECT (SELECT drawn FROM numbers)[rank], {_COLUMNS} "
-        f"FROM unnest({', '.join(arrays[:-2])}) AS u (rank, {_COLUMNS}) "
-        # An array and not a join, which would be free to change the order.
-        "WHERE u.event_id <> ALL (ARRAY(SELECT t.event_id FROM tillport_tombstones AS t "
-        f"WHERE t.event_id = ANY ({arrays[1]}))) "
+        f"FROM unnest({', '.join((ranks, *arrays.values()))}) AS u (rank, {_COLUMNS}) "
+        # Without the row that the end of the packed texts makes. An array and not a join, which would be free to
+        # change the order.
+        "WHERE u.rank IS NOT NULL AND u.event_id <> ALL (ARRAY(SELECT t.event_id FROM tillport_tombstones AS t "
+        f"WHERE t.event_id = ANY ({arrays['event_id']}))) "
         "ON CONFLICT (event_id) DO NOTHING RETURNING event_id, seq), "
         f"{then}{aliases if with_aliases else ''} {result}"
     )
 
 
-PLAIN_ARRAYS: Final = 1 + len(EVENT_COLUMNS)
+PLAIN_VALUES: Final = 3 + len(EVENT_COLUMNS)
 """How many values a statement without aliases takes."""
 
 
-def record_arrays(events: Sequence[Event]) -> list[list[Any]]:
-    """Return the values of `record_statement`; those of aliases are there only if there are more than the plain ones.
+def record_values(events: Sequence[Event]) -> list[Any]:
+    """Return the values of `record_statement`.
 
-    Of events with one id only the first counts, aliases included.
+    They are the events' ranks (which is the how-manieth, from 1), what the packed texts are cut by, one text or array for
+    each of `EVENT_COLUMNS`, and, only if there are more aliases than the columns hold, arrays of those and of the ids of
+    their events. Of events with one id only the first counts, aliases included.
     """
     unique: dict[str, tuple[int, Event]] = {}
     for rank, event in enumerate(events, 1):
         unique.setdefault(event.id, (rank, event))
     ranked = sorted(unique.values(), key=lambda pair: pair[1].id)
-    rows = ((rank, *event_row(event)) for rank, event in ranked)
-    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
-    columns[0] = _dense(columns[0])
+    rows = [event_row(event) for _, event in ranked]
+    columns: dict[str, list[Any]] = {
+        name: list(column) for name, column in zip(EVENT_COLUMNS, zip(*rows, strict=True), strict=True)
+    }
+    separator, nothing, texts = pack([columns[name] for name in _PACKED])
+    values = columns | dict(zip(_PACKED, texts, strict=True))
+    result = [_dense([rank for rank, _ in ranked]), separator, nothing, *values.values()]
     pairs = [(alias, event.id) for _, event in ranked for alias in more_aliases(event)]
     if pairs:
-        columns += [[alias for alias, _ in pairs], [event_id for _, event_id in pairs]]
-    return columns
+        result += [[alias for alias, _ in pairs], [event_id for _, event_id in pairs]]
+    return result
 
 
 def _dense(ranks: list[int]) -> list[int]:

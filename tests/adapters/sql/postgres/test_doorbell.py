@@ -11,7 +11,7 @@ from tillport.adapters.memory.doorbell import RungByTheLog
 from tillport.adapters.runtime.clock import SystemClock
 from tillport.adapters.sql.postgres import PostgresEventLog
 from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
-from tillport.adapters.sql.postgres_statements import record_arrays, record_statement
+from tillport.adapters.sql.postgres_statements import record_statement, record_values
 from tillport.adapters.sql.postgres_store import PostgresStore
 
 LAWS = doorbell_laws(any_thread=True)
@@ -76,7 +76,7 @@ async def test_what_was_left_waiting_is_placed_though_nobody_tells(database) -> 
     async with process(database) as (log, _, store):
         statement = record_statement(with_aliases=False)
         await store.fetch(
-            statement, *record_arrays([event(1), event(2)])
+            statement, *record_values([event(1), event(2)])
         )  # as a host does who then can't notify
         async with asyncio.timeout(10):
             while await log.head() < 2:  # noqa: ASYNC110 - what is waited for is elsewhere

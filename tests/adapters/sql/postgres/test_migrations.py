@@ -12,7 +12,7 @@ from tillport.adapters.sql.creation import REVISION
 from tillport.adapters.sql.effects import open_async_effect_queue
 from tillport.adapters.sql.migrate import check, on_database, sql, upgrade
 from tillport.adapters.sql.postgres import PostgresEventLog
-from tillport.adapters.sql.postgres_statements import record_arrays, record_statement
+from tillport.adapters.sql.postgres_statements import record_statement, record_values
 from tillport.adapters.sql.postgres_store import PostgresStore
 from tillport.ports.event_log import LogUnavailable
 
@@ -107,7 +107,7 @@ async def test_positions_go_on_where_the_first_tables_left_off(empty) -> None:
                 await try_it
             assert "tillport db upgrade" in refused.value.remedy
         await store.fetch(
-            record_statement(with_aliases=False), *record_arrays([event(1), event(2), event(3)])
+            record_statement(with_aliases=False), *record_values([event(1), event(2), event(3)])
         )
         await store.fetch(
             "WITH taken AS (DELETE FROM tillport_pending WHERE seq < (SELECT max(seq) FROM tillport_pending) RETURNING seq) "

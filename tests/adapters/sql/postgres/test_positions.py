@@ -8,7 +8,7 @@ import pytest
 
 from tillport.adapters.conformance.samples import event
 from tillport.adapters.sql.postgres import PostgresEventLog, record_on_asyncpg
-from tillport.adapters.sql.postgres_statements import record_arrays, record_statement
+from tillport.adapters.sql.postgres_statements import record_statement, record_values
 from tillport.adapters.sql.postgres_store import PostgresStore
 from tillport.ports.event_log import LogUnavailable, RecordedEvent
 
@@ -37,7 +37,7 @@ class OldVersion:
         self._store = store
 
     async def record(self, events) -> None:
-        await self._store.fetch(record_statement(with_aliases=False), *record_arrays(events))
+        await self._store.fetch(record_statement(with_aliases=False), *record_values(events))
         await self._store.script(OLD_SEQUENCER)
 
 
@@ -109,7 +109,7 @@ async def test_who_waits_for_a_slow_commit_of_another_process_is_not_refused(wha
     async with aclosing(PostgresStore(database, lock_timeout_seconds=0.1)) as store:
         log = PostgresEventLog(store)
         if what == "a host's":
-            await store.fetch(record_statement(with_aliases=False), *record_arrays([event(1)]))
+            await store.fetch(record_statement(with_aliases=False), *record_values([event(1)]))
         other = await asyncpg.connect(database)
         try:
             transaction = other.transaction()
