@@ -186,9 +186,8 @@ class GroupCommit:
         count = size = gone = 0
         queue = self._queue
         events_max = self._batch_events_max
-        if (
-            self._answered_events
-        ):  # else this is a beginning, or the last commit failed: nobody is about to come again
+        # None were answered at a beginning and after a failed commit: then nobody is about to come again.
+        if self._answered_events:
             half = (self._waiting_events + self._answered_events + 1) // 2
             events_max = min(max(half, _NEVER_HALVED), events_max)
         while queue:
