@@ -176,6 +176,27 @@ async def test_a_number_that_is_taken_is_not_the_events_fault(postgres, template
             await log.record([event(2)])
 
 
+TAKEN_AGAIN_AND_AGAIN = """
+CREATE SEQUENCE tries;
+CREATE FUNCTION refuse_some() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF nextval('tries') <= {times} THEN
+        RAISE unique_violation;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER refuse_some BEFORE INSERT ON tillport_order FOR EACH ROW EXECUTE FUNCTION refuse_some();
+"""
+
+
+async def test_a_batch_outlasts_a_run_of_positions_that_are_taken(postgres, template) -> None:
+    async with aclosing(PostgresStore(postgres.create_database(template))) as store:
+        await store.script(TAKEN_AGAIN_AND_AGAIN.format(times=6))
+        log = PostgresEventLog(store)
+        assert await log.record([event(1), event(2)]) == [True, True]
+        assert [one.event for one in await read_all(log)] == [event(1), event(2)]
+
+
 async def test_a_position_that_fails_is_a_gap_and_nothing_else(database) -> None:
     async with aclosing(PostgresStore(database)) as store:
         log = PostgresEventLog(store)
