@@ -89,7 +89,7 @@ class GroupCommit:
     _queue: deque[_Request] = attrs.field(init=False, factory=deque)
     _waiting_events: int = attrs.field(init=False, default=0)
     _answered_events: int = attrs.field(init=False, default=0)
-    """How many the last batch held, if it was recorded and nobody had to wait for something to do since."""
+    """How many the last commit recorded, until the next batch is taken."""
     _waiting_bytes: int = attrs.field(init=False, default=0)
     _committing: asyncio.Task[None] | None = attrs.field(init=False, default=None)
     _closed: bool = attrs.field(init=False, default=False)
@@ -163,7 +163,6 @@ class GroupCommit:
         batch: list[_Request] = []
         try:
             while batch := self._next_batch():
-                self._answered_events = 0
                 await self._commit(batch)
         except asyncio.CancelledError:
             _stop(batch)
@@ -171,7 +170,6 @@ class GroupCommit:
         finally:
             # In the same step that found the queue empty: whoever comes next must not count on this task.
             self._committing = None
-            self._answered_events = 0
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if self._committing is task:  # it was cancelled before it began
@@ -186,9 +184,9 @@ class GroupCommit:
         count = size = gone = 0
         queue = self._queue
         events_max = self._batch_events_max
-        # None were answered at a beginning and after a failed commit: then nobody is about to come again.
-        if self._answered_events:
-            half = (self._waiting_events + self._answered_events + 1) // 2
+        answered, self._answered_events = self._answered_events, 0
+        if answered:  # none are at a beginning and after a failed commit: then nobody is about to come again
+            half = (self._waiting_events + answered + 1) // 2
             events_max = min(max(half, _NEVER_HALVED), events_max)
         while queue:
             request = queue[0]

@@ -180,7 +180,7 @@ class PostgresEventLog:
             self._own.note(events, {event_id: first + index for index, (_, event_id) in enumerate(by_number)})
         self.sequencer.placed()
 
-    async def _insert(self, statement: str, values: list[list[Any]]) -> Sequence[Any]:
+    async def _insert(self, statement: str, values: list[Any]) -> Sequence[Any]:
         for _ in range(_ATTEMPTS - 1):
             try:
                 return await self._store.fetch(statement, *values)

@@ -91,7 +91,7 @@ async def test_what_can_never_be_placed_does_not_end_the_listening(database) -> 
             while bell.listening:  # noqa: ASYNC110 - the listener has no event for it
                 await asyncio.sleep(0.01)
             await store.fetch("DELETE FROM tillport_pending")
-            while not (bell.listening and other.listening):  # noqa: ASYNC110 - as above
+            while not (bell.listening and other.listening):  # noqa: ASYNC110 - the listeners have no event for it
                 await asyncio.sleep(0.01)
 
 
