@@ -1,4 +1,4 @@
-"""kill -9 of the service, around the call to Stripe and in the middle of a stream of webhooks.
+"""kill -9 of the service, or of the process that writes for it, around the call to Stripe and in a stream of webhooks.
 
 Real processes, a real SQLite file, the simulator on a real port. Nothing acknowledged is lost, nothing is charged twice,
 whatever is recorded is told. What this does not prove: a power cut, or a disk that lies about fsync.
@@ -6,6 +6,7 @@ whatever is recorded is told. What this does not prove: a power cut, or a disk t
 
 import random
 import time
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +69,21 @@ class Wreck:
         self.server.stop()
 
     def shop(self, seconds: float, *, shoppers: int, pause: tuple[float, float]) -> list[Purchase]:
-        """Let people shop while the service is killed again and again; then let everything come to rest."""
+        """Let people shop while one is killed after the other, again and again; then let everything come to rest."""
         people = [
             Shopper(f"shopper{n}", self.simulator, lambda: self.service.port, seed=n) for n in range(shoppers)
         ]
         for person in people:
             person.start()
+        writers_turn = cycle([False, True, False])
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(self.random.uniform(*pause))
-            self.service.kill()
-            self.service.start()
+            if next(writers_turn):
+                self.service.kill_writer()
+            else:
+                self.service.kill()
+                self.service.start()
         for person in people:
             person.enough()
         for person in people:
@@ -105,7 +110,11 @@ def wreck(tmp_path: Path) -> Any:
 
 def judge(wreck: Wreck, purchases: list[Purchase]) -> None:
     books = read_sqlite(wreck.database)
-    print(story(purchases, books, wreck.service.kills))
+    service = wreck.service
+    print(
+        story(purchases, books, service.kills + service.writer_kills),
+        f"{service.writer_kills} of them writers",
+    )
     assert purchases
     assert problems(wreck.simulator, wreck.acknowledged, purchases, books) == []
 
@@ -113,6 +122,7 @@ def judge(wreck: Wreck, purchases: list[Purchase]) -> None:
 def test_a_service_killed_again_and_again_loses_and_doubles_nothing(wreck: Wreck) -> None:
     purchases = wreck.shop(6, shoppers=4, pause=(0.1, 0.8))
     assert wreck.service.kills >= 2
+    assert wreck.service.writer_kills >= 1
     judge(wreck, purchases)
 
 

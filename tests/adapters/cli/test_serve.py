@@ -16,6 +16,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from wreck.service import children_of
 
 from tillport.adapters.cli.demo.http import Answer, Subscriber, call, call_json
 from tillport.simulator import Simulator, sign
@@ -157,6 +158,33 @@ def test_what_was_acknowledged_is_there_after_the_end(served: Served, tmp_path: 
     assert served.stop()[0] == 0
     with closing(sqlite3.connect(tmp_path / "till.sqlite3")) as file:
         assert file.execute('SELECT count(*) FROM "StripeEvents"').fetchone() == (acknowledged,) == (20,)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_process_writes_and_ends_with_it_though_both_are_told_to(
+    served: Served, tmp_path: Path, number: int
+) -> None:
+    """As a service manager does it, which sends its signal to every process of the service."""
+    acknowledged = sum(served.webhook(number).status == 200 for number in range(1, 21))
+    (writer,) = children_of(served.process.pid)
+    assert b"sqlite_child" in Path(f"/proc/{writer}/cmdline").read_bytes()
+    os.kill(writer, number)
+    acknowledged += served.webhook(21).status == 200
+    assert served.stop(number)[0] == 0
+    assert not Path(f"/proc/{writer}").exists()
+    assert "has ended" not in served.log.read_text()
+    with closing(sqlite3.connect(tmp_path / "till.sqlite3")) as file:
+        assert file.execute('SELECT count(*) FROM "StripeEvents"').fetchone() == (acknowledged,) == (21,)
+
+
+def test_a_writer_that_is_killed_is_replaced(served: Served) -> None:
+    assert served.webhook(1).status == 200
+    (writer,) = children_of(served.process.pid)
+    os.kill(writer, signal.SIGKILL)
+    statuses = [served.webhook(number).status for number in range(2, 12)]
+    assert statuses[0] in (200, 503), "it may have met the kill"
+    assert set(statuses[1:]) == {200}
+    assert "the next write gets another" in served.log.read_text()
 
 
 def test_a_stripe_that_is_not_there_is_told_and_nothing_moved(served: Served) -> None:

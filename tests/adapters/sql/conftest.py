@@ -10,7 +10,8 @@ from typing import TypeVar
 import attrs
 import pytest
 
-from tillport.adapters.sql.sqlite_store import BUSY_TIMEOUT_SECONDS, SqliteStore
+from tillport.adapters.sql.sqlite_file import BUSY_TIMEOUT_SECONDS
+from tillport.adapters.sql.sqlite_store import SqliteStore
 
 T = TypeVar("T")
 
@@ -22,10 +23,13 @@ class SqliteBench:
     path: Path
     adapter: Callable[[SqliteStore], object]
     busy_timeout_seconds: float
+    writes_apart: bool
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[object]:
-        store = SqliteStore(self.path, busy_timeout_seconds=self.busy_timeout_seconds)
+        store = SqliteStore(
+            self.path, busy_timeout_seconds=self.busy_timeout_seconds, writes_apart=self.writes_apart
+        )
         try:
             yield self.adapter(store)
         finally:
@@ -44,17 +48,16 @@ class SqliteBench:
 
 
 @pytest.fixture
-def new_bench(
-    tmp_path, request
-) -> Callable[[Callable[[SqliteStore], object]], Callable[[], AbstractAsyncContextManager]]:
+def new_bench(tmp_path, request) -> Callable[..., Callable[[], AbstractAsyncContextManager]]:
+    """Return what makes a bench of an adapter; `writes_apart` as the store has it."""
     numbers = itertools.count()
     # Only where the file is locked on purpose is it a waste of time to wait: elsewhere the disk may be slow.
     patience_seconds = 0.5 if "outage" in request.node.name else BUSY_TIMEOUT_SECONDS
 
-    def maker(adapter):
+    def maker(adapter, *, writes_apart=False):
         @asynccontextmanager
         async def new() -> AsyncIterator[SqliteBench]:
-            yield SqliteBench(tmp_path / f"{next(numbers)}.sqlite3", adapter, patience_seconds)
+            yield SqliteBench(tmp_path / f"{next(numbers)}.sqlite3", adapter, patience_seconds, writes_apart)
 
         return new
 

@@ -120,7 +120,7 @@ async def test_own_events_are_not_read_again(tmp_path) -> None:
     try:
         log = SqliteEventLog(store, own=OwnEvents())
         await log.record([event(1), event(2)])
-        with closing(store._connect(for_writing=True)) as connection:
+        with closing(store._file.connect(for_writing=True)) as connection:
             connection.execute('UPDATE "StripeEvents" SET body = \'{"changed": true}\'')
         assert [one.event for one in (await log.read(after=0)).events] == [event(1), event(2)]
         assert await log.replace_body(event(1).id, b'{"erased": 1}', now=1.0)

@@ -22,14 +22,18 @@ def with_own(store):
     return SqliteEventLog(store, own=OwnEvents())
 
 
-LOGS = pytest.mark.parametrize("log", [SqliteEventLog, with_own], ids=["plain", "own"])
+LOGS = pytest.mark.parametrize(
+    ("log", "writes_apart"),
+    [(SqliteEventLog, False), (with_own, False), (with_own, True)],
+    ids=["plain", "own", "apart"],  # the last is what `tillport serve` has
+)
 LAWS = event_log_laws(EventLogCapabilities(housekeeping=True, outages=True))
 
 
 @LOGS
 @pytest.mark.parametrize("law", LAWS, ids=[law.__name__ for law in LAWS])
-async def test_the_sqlite_log_holds_the_law(law, log, new_bench) -> None:
-    async with new_bench(log)() as bench:
+async def test_the_sqlite_log_holds_the_law(law, log, writes_apart, new_bench) -> None:
+    async with new_bench(log, writes_apart=writes_apart)() as bench:
         await law(bench)
 
 
@@ -62,5 +66,5 @@ def test_what_lies_far_away_is_found_by_the_index_of_times() -> None:
 
 
 @LOGS
-def test_any_history_agrees_with_the_model(log, new_bench) -> None:
-    check_event_log_histories(new_bench(log), housekeeping=True, examples=25)
+def test_any_history_agrees_with_the_model(log, writes_apart, new_bench) -> None:
+    check_event_log_histories(new_bench(log, writes_apart=writes_apart), housekeeping=True, examples=25)

@@ -10,9 +10,12 @@ import pytest
 
 from tillport.adapters.conformance.samples import NOON, attempt, event
 from tillport.adapters.sql.sqlite import SqliteCursors, SqliteEventLog, SqliteLedger
-from tillport.adapters.sql.sqlite_store import SqliteStore, StoreUnavailable
+from tillport.adapters.sql.sqlite_file import StoreUnavailable
+from tillport.adapters.sql.sqlite_store import SqliteStore
 from tillport.ports.event_log import LogUnavailable
 from tillport.ports.ledger import LedgerUnavailable
+
+WRITERS = pytest.mark.parametrize("writes_apart", [False, True], ids=["thread", "process"])
 
 
 @pytest.fixture
@@ -21,23 +24,32 @@ async def store(tmp_path):
         yield store
 
 
+@pytest.fixture(params=[False, True], ids=["thread", "process"])
+async def either_store(tmp_path, request):
+    """A store whose writer is a thread, and one whose writer is a process."""
+    store = SqliteStore(tmp_path / "till.sqlite3", busy_timeout_seconds=0.2, writes_apart=request.param)
+    async with aclosing(store):
+        yield store
+
+
 @contextmanager
-def full_disk(path, *, room):
+def full_disk(store, *, room):
     """Let no file grow beyond what the log file has now, plus `room` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    size = path.with_name(path.name + "-wal").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, hard))
+    writer = store._process.pid if store.writes_apart else 0  # 0 is this process
+    soft, hard = resource.prlimit(writer, resource.RLIMIT_FSIZE)
+    size = store.path.with_name(store.path.name + "-wal").stat().st_size
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (size + room, hard))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        resource.prlimit(writer, resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("room", [0, 1, 5000, 9000])
-async def test_a_full_disk_is_told_loses_nothing_and_is_forgotten(store, room) -> None:
-    log, ledger = SqliteEventLog(store), SqliteLedger(store)
+async def test_a_full_disk_is_told_loses_nothing_and_is_forgotten(either_store, room) -> None:
+    log, ledger = SqliteEventLog(either_store), SqliteLedger(either_store)
     await log.record([event(1)])
-    with full_disk(store.path, room=room):
+    with full_disk(either_store, room=room):
         with pytest.raises(LogUnavailable):
             await log.record([event(2, body=b'"' + b"x" * 20_000 + b'"')])
         with pytest.raises(LedgerUnavailable):
@@ -49,8 +61,10 @@ async def test_a_full_disk_is_told_loses_nothing_and_is_forgotten(store, room) -
     assert [one.event for one in page.events] == [event(1), event(2)]
 
 
-async def test_a_file_that_appears_later_is_used_then(tmp_path) -> None:
-    async with aclosing(SqliteStore(tmp_path / "not yet" / "till.sqlite3")) as store:
+@WRITERS
+async def test_a_file_that_appears_later_is_used_then(tmp_path, writes_apart) -> None:
+    path = tmp_path / "not yet" / "till.sqlite3"
+    async with aclosing(SqliteStore(path, writes_apart=writes_apart)) as store:
         log, ledger, cursors = SqliteEventLog(store), SqliteLedger(store), SqliteCursors(store)
         with pytest.raises(LogUnavailable):
             await log.record([event(1)])
@@ -64,10 +78,11 @@ async def test_a_file_that_appears_later_is_used_then(tmp_path) -> None:
         assert list(await log.record([event(1)])) == [True]
 
 
-async def test_a_file_that_is_no_database_is_told(tmp_path) -> None:
+@WRITERS
+async def test_a_file_that_is_no_database_is_told(tmp_path, writes_apart) -> None:
     path = tmp_path / "till.sqlite3"
     path.write_bytes(b"this is no database at all, however long one looks at it" * 100)
-    async with aclosing(SqliteStore(path)) as store:
+    async with aclosing(SqliteStore(path, writes_apart=writes_apart)) as store:
         with pytest.raises(LogUnavailable, match="not a database"):
             await SqliteEventLog(store).record([event(1)])
     assert path.read_bytes().startswith(b"this is"), "and is left as it is"
@@ -83,11 +98,13 @@ async def test_a_file_of_another_version_is_refused(store) -> None:
             await SqliteEventLog(newer).head()
 
 
-async def test_many_may_create_one_file_at_once(tmp_path) -> None:
+@WRITERS
+async def test_many_may_create_one_file_at_once(tmp_path, writes_apart) -> None:
     async with AsyncExitStack() as stores:
         logs = []
         for _ in range(8):
-            store = await stores.enter_async_context(aclosing(SqliteStore(tmp_path / "till.sqlite3")))
+            store = SqliteStore(tmp_path / "till.sqlite3", writes_apart=writes_apart)
+            await stores.enter_async_context(aclosing(store))
             logs.append(SqliteEventLog(store))
         answers = await asyncio.gather(*(log.record([event(1), event(10 + n)]) for n, log in enumerate(logs)))
     assert sum(first for first, _ in answers) == 1
@@ -104,8 +121,8 @@ async def test_readers_do_not_wait_for_a_writer(store) -> None:
         other.execute("ROLLBACK")
 
 
-async def test_a_cancelled_caller_does_not_break_the_writer(store) -> None:
-    log = SqliteEventLog(store)
+async def test_a_cancelled_caller_does_not_break_the_writer(either_store) -> None:
+    log = SqliteEventLog(either_store)
     await log.head()
     for number in range(20):
         task = asyncio.ensure_future(log.record([event(number)]))
@@ -183,12 +200,12 @@ async def test_a_cancelled_write_that_waits_is_left_out(store) -> None:
     assert sorted(await SqliteCursors(store).positions()) == ["stays", "stays too"]
 
 
-async def test_a_closed_store_says_so(store) -> None:
-    await store.aclose()
+async def test_a_closed_store_says_so(either_store) -> None:
+    await either_store.aclose()
     with pytest.raises(StoreUnavailable):
-        await store.read(lambda _: None)
+        await either_store.read(lambda _: None)
     with pytest.raises(LogUnavailable):
-        await SqliteEventLog(store).record([event(1)])
+        await SqliteEventLog(either_store).record([event(1)])
 
 
 async def test_a_failure_within_a_transaction_undoes_all_of_it(store) -> None:

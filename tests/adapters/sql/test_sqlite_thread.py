@@ -81,7 +81,7 @@ async def test_a_store_that_nobody_closed_lets_its_writer_go(tmp_path) -> None:
     store = SqliteStore(tmp_path / "till.sqlite3")
     await store.write(lambda _: None)
     (writer,) = set(threading.enumerate()) - before
-    store._discard(store._writer)  # an open connection would warn
+    store._writer.close()  # an open connection would warn
     del store
     gc.collect()
     await asyncio.to_thread(writer.join, PATIENCE_SECONDS)

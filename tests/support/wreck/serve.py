@@ -27,7 +27,7 @@ async def serve(port: int) -> None:
         patience=PATIENCE,
     ) as connection:
         gateway = StripeGateway(connection, absence_seconds=5)
-        async with open_service(settings, gateway=gateway) as service:
+        async with open_service(settings, gateway=gateway, writes_apart=True) as service:
             with bind("127.0.0.1", port) as listening:
                 await uvicorn.Server(server_config(service)).serve(sockets=[listening])
 

@@ -1,4 +1,4 @@
-"""One service process that is started, asked, and killed."""
+"""One service that is started, asked, and killed: the process itself, or the one that writes for it."""
 
 import http.client
 import os
@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,6 +34,7 @@ class ServiceProcess:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self.kills = 0
+        self.writer_kills = 0
         self._log = log
         self._environment: Mapping[str, str] = {
             **os.environ,
@@ -71,6 +73,14 @@ class ServiceProcess:
             self._process = None
             self.kills += 1
 
+    def kill_writer(self) -> None:
+        """Kill the process that writes to a SQLite file for this one, if it is there. The service lives on."""
+        assert self._process is not None
+        for pid in children_of(self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                self.writer_kills += 1
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
@@ -99,3 +109,12 @@ class ServiceProcess:
             return False
         finally:
             connection.close()
+
+
+def children_of(pid: int) -> Iterator[int]:
+    """Yield the processes that a process started and that live."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == pid and state != "Z":
+                yield int(stat.parent.name)

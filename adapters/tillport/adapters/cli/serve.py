@@ -74,7 +74,7 @@ def bind(host: str, port: int) -> socket.socket:
 async def _serve(settings: Settings, listening: socket.socket) -> int:
     name, port = listening.getsockname()[:2]
     url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-    async with open_service(settings) as service:
+    async with open_service(settings, writes_apart=sys.platform != "win32") as service:
         await _wait_for_the_log(service)
         server = _Server(server_config(service), partial(_ready, url, settings))
         await server.serve(sockets=[listening])

@@ -98,12 +98,14 @@ async def open_service(
     policy: ChargePolicy | None = None,
     stripe_http_client: Any = None,
     run_loops: bool = True,
+    writes_apart: bool = False,
 ) -> AsyncIterator[Service]:
     """Open a till from settings, and close everything in order on the way out.
 
     Each part may be handed in instead; what is handed in is not closed here. `stripe_http_client` is an HTTP client
     of the Stripe SDK that takes the network's place (a simulator in this process). Without `run_loops` the caller
-    steps `service.loops` itself, as a simulation does.
+    steps `service.loops` itself, as a simulation does. With `writes_apart` a process of its own writes to a SQLite file:
+    for who has this process to itself, and not on Windows.
 
     Raises `SettingsRefused` and `UnsafeConfiguration`, and then nothing is left open.
     """
@@ -114,7 +116,9 @@ async def open_service(
     async with AsyncExitStack() as closing:
         own_stores = stores is None
         if stores is None:
-            stores = await closing.enter_async_context(open_stores(settings.database_url, clock))
+            stores = await closing.enter_async_context(
+                open_stores(settings.database_url, clock, writes_apart=writes_apart)
+            )
         if gateway is None:
             gateway = _stripe_gateway(settings, clock, stripe_http_client, closing)
         # Readers gather only where the time passes by itself: a simulation's clock would let them wait for ever.

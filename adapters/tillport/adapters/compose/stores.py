@@ -64,23 +64,31 @@ def system_clock() -> Clock:
 
 
 @asynccontextmanager
-async def open_stores(database_url: Secret, clock: Clock) -> AsyncIterator[Stores]:
-    """Open the store, and close it on the way out. Raises `SettingsRefused` for a URL that can't be served."""
+async def open_stores(
+    database_url: Secret, clock: Clock, *, writes_apart: bool = False
+) -> AsyncIterator[Stores]:
+    """Open the store, and close it on the way out. Raises `SettingsRefused` for a URL that can't be served.
+
+    With `writes_apart` a process of its own writes to a SQLite file (`tillport.adapters.sql.sqlite_process`).
+    """
     url = readable(database_url)
-    opened = _sqlite(sqlite_path(url), clock) if url.startswith("sqlite") else _postgres(url, clock)
+    if url.startswith("sqlite"):
+        opened = _sqlite(sqlite_path(url), clock, writes_apart=writes_apart)
+    else:
+        opened = _postgres(url, clock)
     async with opened as stores:
         yield stores
 
 
 @asynccontextmanager
-async def _sqlite(path: Path, clock: Clock) -> AsyncIterator[Stores]:
+async def _sqlite(path: Path, clock: Clock, *, writes_apart: bool) -> AsyncIterator[Stores]:
     _check_folder(path)
     from tillport.adapters.sql.own_events import OwnEvents
     from tillport.adapters.sql.sqlite import SqliteCursors, SqliteEventLog, SqliteLedger
     from tillport.adapters.sql.sqlite_attempts import sqlite_attempts
     from tillport.adapters.sql.sqlite_store import SqliteStore
 
-    store = SqliteStore(path)
+    store = SqliteStore(path, writes_apart=writes_apart)
     try:
         yield Stores(
             log=SqliteEventLog(store, own=OwnEvents()),

@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from sqlalchemy import Connection
 
 from tillport.adapters.sql.postgres_statements import ANNOUNCE, PLAIN_VALUES, record_statement, record_values
-from tillport.adapters.sql.sqlite_events import Execute, first_of_each, record_through
+from tillport.adapters.sql.sqlite_events import first_of_each, record_through
+from tillport.adapters.sql.sqlite_writes import Execute
 from tillport.ports.event_log import Event, refuse_unrecordable
 
 if TYPE_CHECKING:  # it needs greenlet, which only those have who use it

@@ -29,9 +29,11 @@ from tillport.adapters.sql.selection import (
     span_statement,
     values_of,
 )
-from tillport.adapters.sql.sqlite_events import ENDS, HEAD, Batch, first_of_each, record_exclusively
+from tillport.adapters.sql.sqlite_events import ENDS, HEAD, batch_of, first_of_each
+from tillport.adapters.sql.sqlite_file import StoreUnavailable
 from tillport.adapters.sql.sqlite_retention import STRETCH, forget_stretch
-from tillport.adapters.sql.sqlite_store import SQLITE, SqliteStore, StoreUnavailable
+from tillport.adapters.sql.sqlite_store import SQLITE, SqliteStore
+from tillport.adapters.sql.sqlite_writes import Statement, record_exclusively, run
 from tillport.adapters.sql.statements import Compiled, cursor_statements, ledger_statements
 from tillport.ports.cursors import LeaseLost
 from tillport.ports.errors import TillportError
@@ -81,11 +83,11 @@ class SqliteEventLog:
             refuse_unrecordable(event)
         if not events:
             return []
-        batch = Batch.of(events)
+        batch = batch_of(events)
         with _told_as(LogUnavailable, "The event log"):
             try:
                 numbers = await self._store.write(
-                    lambda connection: record_exclusively(connection, batch), writes_once=batch.writes_once
+                    partial(record_exclusively, batch=batch), writes_once=batch.writes_once
                 )
             except (sqlite3.IntegrityError, sqlite3.DataError) as error:
                 raise EventRefused(f"SQLite refuses an event: {error}.") from error
@@ -136,10 +138,7 @@ class SqliteEventLog:
 
     async def forget(self, *, received_before: float, up_to: int, now: float) -> int:
         """See `Housekeeping.forget`. Others record in between."""
-
-        def work(connection: sqlite3.Connection) -> int:
-            return forget_stretch(connection, received_before=received_before, up_to=up_to, now=now)
-
+        work = partial(forget_stretch, received_before=received_before, up_to=up_to, now=now)
         gone = 0
         if self._own is not None:
             self._own.clear()
@@ -156,16 +155,12 @@ class SqliteEventLog:
         if recorded is None:
             return False
         refuse_unrecordable(msgspec.structs.replace(recorded.event, body=body))
-        values = (body.decode(), now, event_id)
-
-        def work(connection: sqlite3.Connection) -> bool:
-            statement = 'UPDATE "StripeEvents" SET body = ?, erased_at = ? WHERE event_id = ?'
-            return connection.execute(statement, values).rowcount == 1
-
+        text = 'UPDATE "StripeEvents" SET body = ?, erased_at = ? WHERE event_id = ? RETURNING 1'
         if self._own is not None:
             self._own.clear()
         with _told_as(LogUnavailable, "The event log"):
-            return await self._store.write(work)
+            (found,) = await _write(self._store, (text, (body.decode(), now, event_id)))
+        return bool(found)
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with _told_as(LogUnavailable, "The event log"):
@@ -182,35 +177,25 @@ class SqliteLedger:
         """See `ChargeLedger.open`."""
         one = ledger_statements(SQLITE)
         values = {f"b_{name}": value for name, value in attempt_row(attempt).items()}
-
-        def work(connection: sqlite3.Connection) -> Opened:
-            new = _one(connection, one.insert, **values) is not None
-            row = _one(connection, one.find, b_key=attempt.key)
-            assert row is not None, "it was just inserted, or was there"
-            return Opened(attempt_of(row), new=new)
-
-        return await self._write(work)
+        new, (row,) = await self._write(_bound(one.insert, **values), _bound(one.find, b_key=attempt.key))
+        return Opened(attempt_of(row), new=bool(new))
 
     async def take_over(self, key: str, *, seen_tries: int, now: float, busy_until: float) -> Attempt | None:
         """See `ChargeLedger.take_over`."""
         statement = ledger_statements(SQLITE).take_over
         values = {"b_key": key, "b_seen_tries": seen_tries, "b_now": now, "b_busy_until": busy_until}
-        row = await self._write(lambda connection: _one(connection, statement, **values))
-        return None if row is None else attempt_of(row)
+        (taken,) = await self._write(_bound(statement, **values))
+        return attempt_of(taken[0]) if taken else None
 
     async def settle(self, key: str, outcome: Outcome, *, tries: int) -> Attempt:
         """See `ChargeLedger.settle`."""
         one = ledger_statements(SQLITE)
         values = {f"b_{name}": value for name, value in outcome_row(outcome).items()}
-
-        def work(connection: sqlite3.Connection) -> Any:
-            taken = _one(connection, one.settle, b_key=key, b_tries=tries, **values)
-            return taken or _one(connection, one.find, b_key=key)
-
-        row = await self._write(work)
-        if row is None:
+        settle = _bound(one.settle, b_key=key, b_tries=tries, **values)
+        _, found = await self._write(settle, _bound(one.find, b_key=key))
+        if not found:
             raise KeyError(key)
-        return attempt_of(row)
+        return attempt_of(found[0])
 
     async def find(self, key: str) -> Attempt | None:
         """See `ChargeLedger.find`."""
@@ -221,19 +206,19 @@ class SqliteLedger:
     async def unsettled(self, *, idle_at: float, limit: int) -> Sequence[Attempt]:
         """See `ChargeLedger.unsettled`."""
         statement = ledger_statements(SQLITE).unsettled
-        bound = statement.positional(b_idle_at=idle_at, b_limit=limit)
-        rows = await self._read(lambda connection: connection.execute(statement.text, bound).fetchall())
+        bound = _bound(statement, b_idle_at=idle_at, b_limit=limit)
+        rows = await self._read(lambda connection: connection.execute(*bound).fetchall())
         return [attempt_of(row) for row in rows]
 
     async def erase_payment(self, payment_id: str) -> int:
         """See `LedgerHousekeeping.erase_payment`."""
         statement = ledger_statements(SQLITE).erase_payment
-        bound = statement.positional(b_payment_id=payment_id)
-        return await self._write(lambda connection: len(connection.execute(statement.text, bound).fetchall()))
+        (erased,) = await self._write(_bound(statement, b_payment_id=payment_id))
+        return len(erased)
 
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _write(self, *statements: Statement) -> list[list[Any]]:
         with _told_as(LedgerUnavailable, "The ledger"):
-            return await self._store.write(work)
+            return await _write(self._store, *statements)
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with _told_as(LedgerUnavailable, "The ledger"):
@@ -274,10 +259,20 @@ class SqliteCursors:
 
     async def _write(self, statement: Compiled, **values: Any) -> Any:
         with _told_as(LogUnavailable, "The cursors"):
-            return await self._store.write(lambda connection: _one(connection, statement, **values))
+            (rows,) = await _write(self._store, _bound(statement, **values))
+        return rows[0] if rows else None
+
+
+async def _write(store: SqliteStore, *statements: Statement) -> list[list[Any]]:
+    """Run statements in one transaction, commit it, and return the rows of each."""
+    return await store.write(partial(run, statements=statements))
+
+
+def _bound(statement: Compiled, **values: Any) -> Statement:
+    return statement.text, statement.positional(**values)
 
 
 def _one(connection: sqlite3.Connection, statement: Compiled, **values: Any) -> Any:
     """Run a statement to its end and return its first row, if any."""
-    rows = connection.execute(statement.text, statement.positional(**values)).fetchall()
+    rows = connection.execute(*_bound(statement, **values)).fetchall()
     return rows[0] if rows else None

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tillport.adapters.sql.attempts import SqlAttempts
-from tillport.adapters.sql.sqlite_store import SQLITE, SqliteStore, StoreUnavailable
+from tillport.adapters.sql.sqlite_file import StoreUnavailable
+from tillport.adapters.sql.sqlite_store import SQLITE, SqliteStore
 from tillport.ports.ledger import LedgerUnavailable
 
 

@@ -1,25 +1,14 @@
-"""The event log's statements on SQLite, for whoever holds a connection: our writer thread, or a host."""
+"""The event log's statements on SQLite, for whoever holds a connection: our writer, or a host."""
 
-import sqlite3
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Final, TypeVar
-
-import attrs
+from typing import Any, Final
 
 from tillport.adapters.sql.rows import EVENT_COLUMNS, event_row, more_aliases
+from tillport.adapters.sql.sqlite_writes import Batch, Execute, parts, record_aliases
 from tillport.adapters.sql.statements import HORIZON
 from tillport.ports.event_log import Event, refuse_unrecordable
-
-Execute = Callable[[str, tuple[Any, ...]], Any]
-"""Run one statement and return something with `rowcount` and `fetchall`: a cursor, or a SQLAlchemy result."""
-
-Row = TypeVar("Row")
-
-_ROWS_PER_STATEMENT: Final = 512
-"""Larger batches are cut. With 13 values a row this stays far below SQLite's limit of 32,766 values
-(https://www.sqlite.org/limits.html, since 3.32; RETURNING needs 3.35)."""
 
 HEAD: Final = f'SELECT max(coalesce((SELECT max(seq) FROM "StripeEvents"), 0), {HORIZON})'  # noqa: S608 - constants
 ENDS: Final = f"{HEAD}, {HORIZON}"
@@ -39,59 +28,11 @@ def _insert(rows: int, *, returning: bool) -> str:
     )
 
 
-@lru_cache(maxsize=32)
-def _insert_aliases(rows: int) -> str:
-    return (
-        "INSERT INTO tillport_aliases (alias, seq) SELECT column1, seq "  # noqa: S608 - constants
-        f'FROM (VALUES {", ".join(["(?, ?)"] * rows)}) JOIN "StripeEvents" ON event_id = column2'
-    )
-
-
-@attrs.frozen
-class Batch:
-    """Events that are recorded together, made ready: each id once, in order, and what its row has no column for."""
-
-    unique: dict[str, Event]
-    aliases: list[tuple[str, str]]
-    """Each with the id of its event."""
-
-    @classmethod
-    def of(cls, events: Sequence[Event]) -> "Batch":
-        """Make events ready. Of several with one id the first counts."""
-        unique = {event.id: event for event in events}
-        if len(unique) < len(events):
-            for event in reversed(events):  # the order is that of the first ones already
-                unique[event.id] = event
-        return cls(unique, [(alias, event.id) for event in unique.values() for alias in more_aliases(event)])
-
-    @property
-    def writes_once(self) -> bool:
-        """Whether `record_exclusively` records it with a single statement that writes."""
-        return len(self.unique) <= _ROWS_PER_STATEMENT and not self.aliases
-
-    def parts(self) -> list[list[Event]]:
-        """Cut the events into what one statement takes."""
-        return _parts(list(self.unique.values()))
-
-
-def record_exclusively(connection: sqlite3.Connection, batch: Batch) -> dict[str, int]:
-    """Record inside a transaction that began IMMEDIATE, in as few steps as can be (see `sqlite_store`).
-
-    Without one where a single statement does it (`writes_once`). Return the number of each new event.
-    """
-    inserted = last = 0
-    for part in batch.parts():
-        done = connection.execute(_insert(len(part), returning=False), _flat(part))
-        inserted += done.rowcount
-        last = done.lastrowid or 0
-    # One writes at a time and `seq` only grows, without gaps: up to the last of this call, the newest are its own.
-    if inserted == len(batch.unique):
-        new = dict(zip(batch.unique, range(last - inserted + 1, last + 1), strict=True))
-    else:
-        newest = 'SELECT event_id, seq FROM "StripeEvents" WHERE seq <= ? ORDER BY seq DESC LIMIT ?'
-        new = dict(connection.execute(newest, (last, inserted)).fetchall())
-    _record_aliases(connection.execute, batch, new)
-    return new
+def batch_of(events: Sequence[Event]) -> Batch:
+    """Make events ready to be recorded together. Of several with one id the first counts."""
+    unique = _first_of_each_id(events)
+    inserts = [(_insert(len(part), returning=False), _flat(part)) for part in parts(list(unique.values()))]
+    return Batch(tuple(unique), tuple(inserts), tuple(_aliases_of(unique)))
 
 
 def record_through(execute: Execute, events: Sequence[Event]) -> list[bool]:
@@ -101,25 +42,28 @@ def record_through(execute: Execute, events: Sequence[Event]) -> list[bool]:
     """
     for event in events:
         refuse_unrecordable(event)
-    batch = Batch.of(events)
+    unique = _first_of_each_id(events)
     new: set[str] = set()
-    for part in batch.parts():
+    for part in parts(list(unique.values())):
         result = execute(_insert(len(part), returning=True), _flat(part))
         new.update(row[0] for row in result.fetchall())
-    _record_aliases(execute, batch, new)
+    record_aliases(execute, _aliases_of(unique), new)
     return first_of_each(events, new)
 
 
-def _record_aliases(execute: Execute, batch: Batch, new: Container[str]) -> None:
-    for part in _parts([pair for pair in batch.aliases if pair[1] in new]):
-        execute(_insert_aliases(len(part)), tuple(value for pair in part for value in pair))
+def _first_of_each_id(events: Sequence[Event]) -> dict[str, Event]:
+    unique = {event.id: event for event in events}
+    if len(unique) < len(events):
+        for event in reversed(events):  # the order is that of the first ones already
+            unique[event.id] = event
+    return unique
 
 
-def _parts(rows: list[Row]) -> list[list[Row]]:
-    return [rows[start : start + _ROWS_PER_STATEMENT] for start in range(0, len(rows), _ROWS_PER_STATEMENT)]
+def _aliases_of(events: dict[str, Event]) -> list[tuple[str, str]]:
+    return [(alias, event.id) for event in events.values() for alias in more_aliases(event)]
 
 
-def _flat(part: list[Event]) -> tuple[Any, ...]:
+def _flat(part: Sequence[Event]) -> tuple[Any, ...]:
     return tuple(chain.from_iterable(map(event_row, part)))
 
 
