@@ -36,8 +36,11 @@ proxy answers 502 for us: Stripe comes back an hour later, and a customer does n
 DATABASE_SECONDS = 5.0
 """How long a database that does not answer is waited for at the start."""
 SWITCH_SECONDS = 0.0001
-"""How long a thread with a database row in its hands waits for a busy event loop to let go of the interpreter. Python's
-own 5 ms are as long as ten commits, and a commit waits for the interpreter several times."""
+"""How long a thread that reads from SQLite waits for a busy event loop to let go of the interpreter. Python's own 5 ms are
+as long as ten commits, and to read a page of the log it must be waited for several times."""
+WRITES_APART = sys.platform != "win32" and not hasattr(sys, "frozen")
+"""Whether a process of its own writes to a SQLite file: where a socket can be its standard input, and where there is a Python to
+run it with (in a program frozen into one file, `sys.executable` is that program)."""
 GARBAGE_THRESHOLDS = (10_000, 20, 100)
 """How many more objects than freed ones make Python look for cycles. A webhook leaves none, but those that wait for a commit
 look like growth: at Python's own 700 it looked at them again and again for nothing, for 2.6 % of the processor time under
@@ -74,7 +77,7 @@ def bind(host: str, port: int) -> socket.socket:
 async def _serve(settings: Settings, listening: socket.socket) -> int:
     name, port = listening.getsockname()[:2]
     url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-    async with open_service(settings, writes_apart=sys.platform != "win32") as service:
+    async with open_service(settings, writes_apart=WRITES_APART) as service:
         await _wait_for_the_log(service)
         server = _Server(server_config(service), partial(_ready, url, settings))
         await server.serve(sockets=[listening])
