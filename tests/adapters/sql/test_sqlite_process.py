@@ -25,7 +25,7 @@ from tillport.adapters.conformance.event_log import everything
 from tillport.adapters.conformance.samples import NOON, event
 from tillport.adapters.runtime.group_commit import GroupCommit
 from tillport.adapters.sql.sqlite import SqliteCursors, SqliteEventLog
-from tillport.adapters.sql.sqlite_child import head_of, serve
+from tillport.adapters.sql.sqlite_child import LENGTH_BYTES, head_of, serve
 from tillport.adapters.sql.sqlite_events import batch_of
 from tillport.adapters.sql.sqlite_file import SqliteFile, StoreUnavailable
 from tillport.adapters.sql.sqlite_retention import forget_stretch
@@ -367,3 +367,14 @@ def test_only_a_whole_message_is_acted_upon(tmp_path_factory, sent: int, reset: 
             [Write(partial(run, statements=[("SELECT name FROM tillport_cursors", ())]))]
         )
     assert len(names[0]) == (2 if sent == len(WHOLE) else 0)
+
+
+def test_half_a_length_is_no_message(tmp_path) -> None:
+    """Of zeros alone it would read as an empty one."""
+    ours, theirs = socket.socketpair()
+    with ours, closing(Writer(SqliteFile(tmp_path / "till.sqlite3"))) as writer:
+        ours.sendall(b"\0" * (LENGTH_BYTES - 1))
+        ours.shutdown(socket.SHUT_WR)
+        with theirs:
+            serve(writer, theirs)
+        assert ours.recv(1) == b"", "nothing was answered"

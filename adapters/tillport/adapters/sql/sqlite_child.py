@@ -50,7 +50,7 @@ def _next(asked: BinaryIO) -> bytes | None:
         message = asked.read(length)
     except OSError:
         return None
-    return message if head and len(message) == length else None
+    return message if len(head) == LENGTH_BYTES and len(message) == length else None
 
 
 def _pickled(message: bytes) -> list[Any]:
