@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from tillport.adapters.conformance.event_log import everything
 from tillport.adapters.conformance.samples import NOON, event
 from tillport.adapters.runtime.group_commit import GroupCommit
+from tillport.adapters.sql import sqlite_process
 from tillport.adapters.sql.sqlite import SqliteCursors, SqliteEventLog
 from tillport.adapters.sql.sqlite_child import LENGTH_BYTES, head_of, serve
 from tillport.adapters.sql.sqlite_events import batch_of
@@ -36,6 +37,12 @@ from tillport.ports.event_log import LogUnavailable
 
 PATIENCE_SECONDS = 20
 CLAIM = "INSERT INTO tillport_cursors VALUES (?, 1, NULL, 0)"
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request):
+    """They tell of a connection that ends in different moments, and the service runs on the second."""
+    return "asyncio", {"use_uvloop": request.param}
 
 
 @pytest.fixture
@@ -226,9 +233,21 @@ async def test_one_that_cannot_be_started_is_told_and_tried_again(store, monkeyp
     assert list(await SqliteEventLog(store).record([event(1)])) == [True]
 
 
-async def test_one_that_ends_at_once_is_told_each_time_and_nobody_waits_for_ever(store, monkeypatch) -> None:
+@pytest.mark.parametrize("sooner", [False, True], ids=["in the middle", "before anything is sent"])
+async def test_one_that_ends_at_once_is_told_each_time_and_nobody_waits_for_ever(
+    store, monkeypatch, sooner
+) -> None:
+    spawn = sqlite_process._spawn
+
+    def spawn_and_let_end(file):
+        process, ours = spawn(file)
+        process.wait()
+        return process, ours
+
     with monkeypatch.context() as broken:
         broken.setattr(sys, "executable", "/bin/true")
+        if sooner:
+            broken.setattr(sqlite_process, "_spawn", spawn_and_let_end)
         for _ in range(10):
             with pytest.raises(StoreUnavailable, match="has ended"):
                 await asyncio.wait_for(store.write(claim("one")), PATIENCE_SECONDS)

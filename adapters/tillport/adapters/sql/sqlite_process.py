@@ -108,7 +108,10 @@ class WriterProcess:
         else:
             self._in_flight = jobs
             pickled = [job.pickled for job in jobs]
-            self._child.transport.writelines([head_of(sum(map(len, pickled))), *pickled])
+            if (
+                not self._child.transport.is_closing()
+            ):  # else it is told as lost in a moment, and these with it
+                self._child.transport.writelines([head_of(sum(map(len, pickled))), *pickled])
 
     async def _start(self) -> None:
         try:
@@ -122,7 +125,12 @@ class WriterProcess:
         self._starting = None
         if task.cancelled():  # the loop is ending
             return
-        if (error := task.exception()) is not None:
+        error = task.exception()
+        if (
+            error is None and self._child is None
+        ):  # nobody may wait for ever while one after the other ends at once
+            error = _ended()
+        if error is not None:
             failed = list(self._waiting)
             self._waiting.clear()
             for job in failed:
@@ -145,7 +153,7 @@ class WriterProcess:
         failed, self._in_flight = self._in_flight, []
         logger.warning("the process that wrote to %s has ended; the next write gets another", self._file.path)
         for job in failed:
-            _settle(job, (None, StoreUnavailable("The process that writes to it has ended.")))
+            _settle(job, (None, _ended()))
         if self._waiting:
             self._send_soon()
 
@@ -211,6 +219,10 @@ def _spawn(file: SqliteFile) -> tuple["subprocess.Popen[bytes]", socket.socket]:
             raise
     ours.setblocking(False)
     return process, ours
+
+
+def _ended() -> StoreUnavailable:
+    return StoreUnavailable("The process that writes to it has ended.")
 
 
 def _wait_for(process: "subprocess.Popen[bytes]") -> None:
