@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 UV = """#!/bin/sh
 echo "$@" >> "$UV_SAW"
 echo "Resolved 3 packages"
-[ -z "$UV_HANGS" ] || { touch "$UV_HANGS"; sleep 60; }
+# By the shell itself: one that waits for a command when it is interrupted goes on with the next.
+[ -z "$UV_HANGS" ] || { : > "$UV_HANGS"; exec sleep 60; }
 exit "${UV_FAILS:-0}"
 """
 
