@@ -261,7 +261,7 @@ def test_the_inspection_page_tells_what_happened_and_moves_clock_and_faults(
     assert sim.account.faults.rates.duplicate == 0.25
     page.fill("#rate", "7")
     page.get_by_role("button", name="Set").click()
-    page.wait_for_selector("#trouble:has-text('between 0 and 1')", state="attached")  # the next look hides it
+    page.wait_for_selector("#trouble:has-text('between 0 and 1')")
 
 
 def wait_until(true: Any, seconds: float = 15.0) -> None:
