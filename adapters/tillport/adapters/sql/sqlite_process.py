@@ -1,6 +1,6 @@
 """A process of its own that writes to a SQLite file, for a service that wants its interpreter for itself.
 
-A thread that writes takes the interpreter from the event loop a dozen times for each commit, and gets it back late when the
+A thread that writes takes the interpreter from the event loop several times for each commit, and gets it back late when the
 loop is busy. A process takes nothing: a batch goes to it over a socket, and the answer comes back like any other input.
 
 What can go wrong, and what comes of it:
@@ -30,7 +30,7 @@ import attrs
 
 from tillport.adapters.sql.sqlite_child import LENGTH_BYTES, head_of, length_of
 from tillport.adapters.sql.sqlite_file import SqliteFile, StoreUnavailable, one_for_each, unavailable
-from tillport.adapters.sql.sqlite_writer import SHARED_COMMIT_MAX, Answer, Write
+from tillport.adapters.sql.sqlite_writer import SHARED_COMMIT_MAX, Answer, Write, settle
 
 logger = logging.getLogger("tillport.sqlite")
 
@@ -108,9 +108,8 @@ class WriterProcess:
         else:
             self._in_flight = jobs
             pickled = [job.pickled for job in jobs]
-            if (
-                not self._child.transport.is_closing()
-            ):  # else it is told as lost in a moment, and these with it
+            # Else it is told as lost in a moment, and these with it.
+            if not self._child.transport.is_closing():
                 self._child.transport.writelines([head_of(sum(map(len, pickled))), *pickled])
 
     async def _start(self) -> None:
@@ -126,22 +125,21 @@ class WriterProcess:
         if task.cancelled():  # the loop is ending
             return
         error = task.exception()
-        if (
-            error is None and self._child is None
-        ):  # nobody may wait for ever while one after the other ends at once
+        # Nobody may wait for ever while one after the other ends at once.
+        if error is None and self._child is None:
             error = _ended()
         if error is not None:
             failed = list(self._waiting)
             self._waiting.clear()
             for job in failed:
-                _settle(job, (None, one_for_each(error)))
+                settle(job.answer, (None, one_for_each(error)))
         else:
             self._send()
 
     def _answered(self, answers: list[Answer]) -> None:
         jobs, self._in_flight = self._in_flight, []
         for job, answer in zip(jobs, answers, strict=True):
-            _settle(job, answer)
+            settle(job.answer, answer)
         self._send_soon()
 
     def _lost(self, child: "_Child") -> None:
@@ -153,7 +151,7 @@ class WriterProcess:
         failed, self._in_flight = self._in_flight, []
         logger.warning("the process that wrote to %s has ended; the next write gets another", self._file.path)
         for job in failed:
-            _settle(job, (None, _ended()))
+            settle(job.answer, (None, _ended()))
         if self._waiting:
             self._send_soon()
 
@@ -185,9 +183,8 @@ class _Child(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         received = len(self._received) - LENGTH_BYTES
-        if received >= 0 and received == length_of(
-            self._received
-        ):  # one at a time is asked for: nothing follows
+        # One at a time is asked for: nothing follows.
+        if received >= 0 and received == length_of(self._received):
             answers = pickle.loads(self._received[LENGTH_BYTES:])  # noqa: S301 - from a process of ours
             self._received = b""
             self._answered(answers)
@@ -231,13 +228,3 @@ def _wait_for(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _settle(job: _Job, answer: Answer) -> None:
-    if job.answer.done():
-        return  # its caller went away meanwhile
-    returned, failure = answer
-    if failure is None:
-        job.answer.set_result(returned)
-    else:
-        job.answer.set_exception(failure)

@@ -31,7 +31,7 @@ from tillport.adapters.sql.sqlite_file import (
 )
 from tillport.adapters.sql.sqlite_process import WriterProcess
 from tillport.adapters.sql.sqlite_thread import Hand
-from tillport.adapters.sql.sqlite_writer import SHARED_COMMIT_MAX, Answer, Write, Writer
+from tillport.adapters.sql.sqlite_writer import SHARED_COMMIT_MAX, Answer, Write, Writer, settle
 
 T = TypeVar("T")
 
@@ -210,10 +210,5 @@ def _tell(jobs: list[_Job], answers: list[Answer]) -> None:
 
 
 def _settle(settled: list[tuple[_Job, Answer]]) -> None:
-    for job, (answer, failure) in settled:
-        if job.answer.done():
-            continue  # its caller went away meanwhile
-        if failure is None:
-            job.answer.set_result(answer)
-        else:
-            job.answer.set_exception(failure)
+    for job, answer in settled:
+        settle(job.answer, answer)

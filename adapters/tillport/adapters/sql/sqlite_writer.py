@@ -10,14 +10,14 @@
 * A connection that failed is not trusted again: it is closed, and the next write opens another. So a disk that was
   full or a file that was locked costs the calls that met it, and nothing after that.
 
-It knows neither threads nor event loops: `sqlite_store` has it in a thread, `sqlite_child` in a process.
+It knows nothing of those who wait: `sqlite_store` has it in a thread, `sqlite_child` in a process.
 """
 
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
@@ -52,6 +52,25 @@ class Write(NamedTuple):
 
 Answer: TypeAlias = tuple[Any, BaseException | None]
 """What came of a write: what it returned, or what it raised."""
+
+
+class Awaited(Protocol):
+    """What somebody waits for: a future of a thread's, or of an event loop's."""
+
+    def done(self) -> bool: ...
+    def set_result(self, result: Any, /) -> None: ...
+    def set_exception(self, exception: BaseException, /) -> None: ...
+
+
+def settle(waits: Awaited, answer: Answer) -> None:
+    """Give an answer to whoever waits for it, unless they went away."""
+    returned, failure = answer
+    if waits.done():
+        return
+    if failure is None:
+        waits.set_result(returned)
+    else:
+        waits.set_exception(failure)
 
 
 @attrs.define(eq=False)
