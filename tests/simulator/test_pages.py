@@ -262,6 +262,13 @@ def test_the_inspection_page_tells_what_happened_and_moves_clock_and_faults(
     page.fill("#rate", "7")
     page.get_by_role("button", name="Set").click()
     page.wait_for_selector("#trouble:has-text('between 0 and 1')")
+    seen_at = page.inner_text("#state-time")
+    sim.clock.advance(60)
+    page.wait_for_function("then => document.getElementById('state-time').textContent > then", arg=seen_at)
+    assert page.is_visible("#trouble"), "looks that went well hide what a click met"
+    page.fill("#rate", "0.5")
+    page.get_by_role("button", name="Set").click()
+    page.wait_for_selector("#trouble", state="hidden")
 
 
 def wait_until(true: Any, seconds: float = 15.0) -> None:

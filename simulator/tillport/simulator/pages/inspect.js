@@ -85,7 +85,7 @@ function tellStory(requests, deliveries) {
         const button = document.createElement('button');
         button.type = 'button';
         button.textContent = label;
-        button.addEventListener('click', () => trying(act));
+        button.addEventListener('click', () => click(act));
         more.append(button);
       }
     }
@@ -112,35 +112,40 @@ async function refresh() {
   }
 }
 
-async function trying(act) {
+// What somebody's click met stays to be read until the next click; that a look failed, until a look succeeds.
+async function trying(act, by = 'click') {
+  const trouble = at('trouble');
   try {
     await act();
-    at('trouble').hidden = true;
-    await refresh();
+    if (by === 'click' || trouble.dataset.by === 'look') trouble.hidden = true;
   } catch (error) {
-    at('trouble').textContent = error.message;
-    at('trouble').hidden = false;
+    trouble.textContent = error.message;
+    trouble.dataset.by = by;
+    trouble.hidden = false;
   }
 }
+
+// After a click the page looks at once, so that what it did is seen.
+const click = (act) => trying(act).then(() => trying(refresh, 'look'));
 
 for (const kind of [...REQUEST_FAULTS, ...DELIVERY_FAULTS]) {
   at('kind').append(new Option(kind));
   at('rate-kind').append(new Option(kind));
 }
 for (const button of document.querySelectorAll('[data-seconds]')) {
-  button.addEventListener('click', () => trying(() => send('/_sim/clock', {seconds: Number(button.dataset.seconds)})));
+  button.addEventListener('click', () => click(() => send('/_sim/clock', {seconds: Number(button.dataset.seconds)})));
 }
-at('strike').addEventListener('click', () => trying(() => {
+at('strike').addEventListener('click', () => click(() => {
   const kind = at('kind').value;
   const only = at('only').value.trim();
   const where = !only ? {} : DELIVERY_FAULTS.includes(kind) ? {type: only} : {path: only};
   return send('/_sim/script', [{kind, times: Number(at('times').value), ...where}]);
 }));
-at('forget').addEventListener('click', () => trying(() => ask('/_sim/script', {method: 'DELETE'})));
-at('set-rate').addEventListener('click', () => trying(async () => {
+at('forget').addEventListener('click', () => click(() => ask('/_sim/script', {method: 'DELETE'})));
+at('set-rate').addEventListener('click', () => click(async () => {
   const {rates} = await ask('/_sim/faults');
   await send('/_sim/faults', {...rates, [at('rate-kind').value]: Number(at('rate').value)});
 }));
 at('controls').addEventListener('submit', (event) => event.preventDefault());
-const follow = () => trying(refresh).finally(() => setTimeout(follow, 1000));
+const follow = () => trying(refresh, 'look').finally(() => setTimeout(follow, 1000));
 follow();
