@@ -29,7 +29,7 @@ from tillport.ports.access import Caller, CallerKind
 from tillport.ports.event_log import Event
 from tillport.ports.ledger import AttemptState, LedgerUnavailable
 from tillport.ports.money import InvalidAmount, Money
-from tillport.ports.payments import ChargeOrder
+from tillport.ports.payments import ChargeOrder, Payment
 
 SHOP = Caller("shop", CallerKind.APP)
 OTHER = Caller("other", CallerKind.APP)
@@ -300,6 +300,61 @@ async def test_the_resolver_settles_under_the_same_key_and_leaves_time_between_t
     counter.clock.advance(pause_seconds(1))
     assert len((await counter.resolve()).settled) == 1
     assert counter.moved == 1
+
+
+class SlowGateway(MemoryGateway):
+    """Takes a minute for each call, and never answers. Notes when each was sent."""
+
+    sent: dict[str, float]
+
+    async def charge(self, order: ChargeOrder, *, idempotency_key: str) -> Payment:
+        self.sent[idempotency_key] = self.clock.now()
+        self.clock.advance(60)  # type: ignore[attr-defined] # a clock of these tests
+        return await super().charge(order, idempotency_key=idempotency_key)
+
+
+async def slow_round(counter: Counter, *, charges: int, age_seconds: float) -> SlowGateway:
+    """Lose some charges, and look for them in one round when they are so old."""
+    for number in range(charges):
+        counter.gateway.strike(GatewayFault.LOST_ON_THE_WAY)
+        await counter.charge(f"tok_1{number}")
+    counter.clock.advance(age_seconds)
+    slow = SlowGateway(counter.clock)
+    slow.sent = {}
+    slow.strike(GatewayFault.LOST_ON_THE_WAY)
+    await resolve_once(attrs.evolve(counter.using, gateway=slow), counter.log)
+    return slow
+
+
+async def test_in_a_slow_round_each_try_has_a_lease_of_its_own() -> None:
+    counter = Counter()
+    slow = await slow_round(counter, charges=5, age_seconds=60)
+    assert len(slow.sent) == 5
+    tried = {attempt.key: attempt.tried_at for attempt in counter.ledger.attempts()}
+    assert tried == slow.sent  # and its lease lasts for `try_seconds` from there
+
+
+async def test_in_a_slow_round_nothing_is_sent_after_the_horizon() -> None:
+    counter = Counter()
+    started_at = counter.clock.now()
+    slow = await slow_round(counter, charges=5, age_seconds=KEY_HORIZON_SECONDS - 150)
+    assert len(slow.sent) == 3
+    assert max(slow.sent.values()) <= started_at + KEY_HORIZON_SECONDS
+
+
+async def test_what_can_not_be_settled_does_not_hide_what_came_after_it() -> None:
+    counter = Counter()
+    counter.gateway.strike(GatewayFault.LOST_ON_THE_WAY)
+    for number in range(25):
+        await counter.charge(f"tok_1stuck{number}")
+    for _ in range(500):  # until their pauses are long
+        counter.clock.advance(5)
+        await counter.resolve()
+    counter.gateway.heal()
+    counter.gateway.strike(GatewayFault.ANSWER_LOST, times=1)
+    lost = await counter.charge("tok_1new")
+    counter.clock.advance(pause_seconds(1))
+    assert lost.attempt_key in (await counter.resolve()).settled
 
 
 async def test_a_webhook_with_our_key_settles_without_a_call() -> None:

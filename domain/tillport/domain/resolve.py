@@ -24,6 +24,9 @@ from tillport.ports.selector import AllOf, Compare
 LONGEST_PAUSE_SECONDS = 3600.0
 CLOCK_SLACK_SECONDS = 600.0
 """How far the clocks of two of our processes may be apart."""
+LOOKED_THROUGH = 1000
+"""Among so many that rest, the longest first, a round looks for those whose turn it is. The others are in a pause of up
+to an hour, and must not hide who came after them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,11 +49,15 @@ async def resolve_once(using: Charging, log: EventLog, *, limit: int = 20) -> Re
     """
     settled: list[str] = []
     unknown: list[str] = []
-    now = using.clock.now()
-    for attempt in await using.ledger.unsettled(idle_at=now, limit=limit):
+    tried = 0
+    for attempt in await using.ledger.unsettled(idle_at=using.clock.now(), limit=LOOKED_THROUGH):
+        if tried == limit:
+            break
+        now = using.clock.now()  # each time: the ones before may have waited for Stripe for minutes
         if attempt.state is AttemptState.UNKNOWN and now < attempt.tried_at + pause_seconds(attempt.tries):
             unknown.append(attempt.key)
             continue
+        tried += 1
         taken = await using.ledger.take_over(
             attempt.key, seen_tries=attempt.tries, now=now, busy_until=now + using.try_seconds
         )
