@@ -24,12 +24,13 @@ from tillport.domain.charge import (
     charge_status,
     single_use,
 )
+from tillport.domain.explain import Evidence, story
 from tillport.domain.resolve import Resolved, pause_seconds, resolve_once
 from tillport.ports.access import Caller, CallerKind
 from tillport.ports.event_log import Event
-from tillport.ports.ledger import AttemptState, LedgerUnavailable
+from tillport.ports.ledger import Attempt, AttemptState, LedgerUnavailable
 from tillport.ports.money import InvalidAmount, Money
-from tillport.ports.payments import ChargeOrder, Payment
+from tillport.ports.payments import ChargeOrder, InvalidRequest, Payment
 
 SHOP = Caller("shop", CallerKind.APP)
 OTHER = Caller("other", CallerKind.APP)
@@ -278,6 +279,58 @@ async def test_stripes_word_is_passed_on_even_if_it_can_not_be_written_down() ->
     await counter.resolve()
     assert (await counter.charge()).state is AttemptState.SUCCEEDED
     assert counter.moved == 1
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+@pytest.mark.parametrize("reason", ["token_already_used", "resource_missing", "parameter_invalid"])
+async def test_a_refusal_ends_the_doubt_about_an_earlier_try_only_if_it_was_the_answer_to_that(
+    replayed: bool, reason: str
+) -> None:
+    class Refusing(MemoryGateway):
+        async def charge(self, order: ChargeOrder, *, idempotency_key: str) -> Payment:
+            raise InvalidRequest("No such token.", reason=reason, replayed=replayed)
+
+    counter = Counter()
+    await lose(counter)
+    counter.using = attrs.evolve(counter.using, gateway=Refusing(counter.clock))
+    answer = await counter.charge()
+    assert answer.state is (AttemptState.REFUSED if replayed else AttemptState.UNKNOWN)
+    assert answer.failure is not None
+    if not replayed:
+        assert answer.failure.code == "outcome_unknown"
+        assert "No such token." in answer.failure.message
+        assert "Do not pay again" in answer.failure.remedy
+
+
+async def test_an_interrupted_try_is_not_told_with_the_words_of_one_that_was_not_sent() -> None:
+    counter = Counter()
+    counter.gateway.strike(GatewayFault.UNAVAILABLE, times=1)
+    key = (await counter.charge()).attempt_key
+    for _ in range(2):  # tried again, and interrupted; taken over, and interrupted
+        counter.gateway.slow_seconds = 5
+        crashed = asyncio.ensure_future(counter.charge())
+        await asyncio.sleep(0)
+        crashed.cancel()
+        await asyncio.gather(crashed, return_exceptions=True)
+        answer = await charge_status(key, counter.ledger, caller=SHOP)
+        assert answer is not None
+        assert answer.failure is not None
+        assert answer.failure.code == "outcome_unknown"
+        attempt = await counter.ledger.find(key)
+        assert attempt is not None
+        assert "gateway_unavailable" not in str(story(evidence_of(attempt)))
+        counter.clock.advance(counter.using.try_seconds)
+
+
+def evidence_of(attempt: Attempt) -> Evidence:
+    return Evidence(
+        asked=attempt.key,
+        names=frozenset(),
+        attempts=(attempt,),
+        events=(),
+        effects=None,
+        relay_position=None,
+    )
 
 
 # What is settled later ----------------------------------------------------------------------------------------------

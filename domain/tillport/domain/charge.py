@@ -269,13 +269,13 @@ def outcome_of_payment(payment: Payment) -> Outcome:
 def outcome_of_error(error: GatewayError, attempt: Attempt) -> Outcome:
     """Return the outcome that the gateway's error makes of this attempt."""
     state = _ERROR_STATES[type(error)]
-    if (
-        attempt.state is AttemptState.UNKNOWN
-        and isinstance(error, InvalidRequest)
-        and error.reason == "token_already_used"
-    ):
-        # Used by whom? Perhaps by our own lost try: no proof that nothing moved.
-        state = AttemptState.UNKNOWN
+    if attempt.state is AttemptState.UNKNOWN and isinstance(error, InvalidRequest) and not error.replayed:
+        # Perhaps our own lost try used the token; or Stripe was asked with another account's key, which knows neither.
+        # No proof that nothing moved.
+        return _unknown(
+            attempt.outcome,
+            f"An earlier try may have charged the card, and the last one was refused: {error.message}",
+        )
     if state is AttemptState.UNKNOWN:
         return _unknown(attempt.outcome, error.message)
     failure = Failure(
@@ -325,12 +325,26 @@ async def _again(attempt: Attempt, using: Charging) -> ChargeAnswer:
 
 
 def _answer(attempt: Attempt, *, replayed: bool) -> ChargeAnswer:
-    outcome = attempt.outcome
+    return ChargeAnswer(attempt_key=attempt.key, outcome=as_told(attempt.outcome), replayed=replayed)
+
+
+def as_told(outcome: Outcome) -> Outcome:
+    """Return an outcome as callers are told of it: one that is not known yet says so.
+
+    What the ledger holds of an interrupted try may be empty, or the words of an earlier one that was not sent.
+    """
     if outcome.state is AttemptState.STARTED:
-        outcome = _unknown(outcome, "The charge was begun and its outcome is not known yet.")
-    elif outcome.state is AttemptState.UNKNOWN and outcome.body == b"{}":
-        outcome = _unknown(outcome, "The charge was interrupted and its outcome is not known yet.")
-    return ChargeAnswer(attempt_key=attempt.key, outcome=outcome, replayed=replayed)
+        return _unknown(outcome, "The charge was begun and its outcome is not known yet.")
+    if outcome.state is AttemptState.UNKNOWN and not _says_unknown(outcome.body):
+        return _unknown(outcome, "The charge was interrupted and its outcome is not known yet.")
+    return outcome
+
+
+def _says_unknown(body: bytes) -> bool:
+    try:
+        return msgspec.json.decode(body, type=Failure).code == OutcomeUnknown.code
+    except msgspec.MsgspecError:
+        return False
 
 
 def _check(order: ChargeOrder, idempotency_key: str | None) -> None:

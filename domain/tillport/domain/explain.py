@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from tillport.domain.charge import ATTEMPT_KEY_PREFIX, Failure
+from tillport.domain.charge import ATTEMPT_KEY_PREFIX, Failure, as_told
 from tillport.domain.notify import projection
 from tillport.domain.resolve import CLOCK_SLACK_SECONDS
 from tillport.domain.status import RELAY
@@ -250,7 +250,7 @@ def _why(attempt: Attempt) -> dict[str, str]:
     if attempt.state in (AttemptState.SUCCEEDED, AttemptState.REQUIRES_ACTION, AttemptState.PROCESSING):
         return {}
     try:
-        failure = msgspec.json.decode(attempt.outcome.body, type=Failure)
+        failure = msgspec.json.decode(as_told(attempt.outcome).body, type=Failure)
     except msgspec.MsgspecError:
         return {}
     named = {"code": failure.code, "reason": failure.reason, "decline_code": failure.decline_code}

@@ -87,12 +87,23 @@ class InvalidRequest(GatewayError):
     code = "invalid_request"
 
     def __init__(
-        self, message: str, *, reason: str | None = None, param: str | None = None, remedy: str = ""
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        param: str | None = None,
+        remedy: str = "",
+        replayed: bool = False,
     ) -> None:
         super().__init__(message, remedy=remedy)
         self.reason = reason
         """Stripe's error code where it gave one: `token_already_used`, `amount_too_small`, …"""
         self.param = param
+        self.replayed = replayed
+        """Whether Stripe repeated what it answered to the first request under the key (`Idempotent-Replayed`).
+
+        Only then does a refusal say what became of an earlier try: one at the door says nothing of it.
+        """
 
 
 class GatewayMisconfigured(GatewayError):

@@ -169,7 +169,7 @@ def read_failure(raised: Exception, flight: Flight) -> Failure:
 def verdict(failure: Failure, *, in_doubt: bool = False) -> GatewayError:
     """Return the port's error for a failed charge. `in_doubt` says that an earlier try under the key may have worked."""
     found = _verdict(failure)
-    settles = isinstance(found, CardDeclined) or (isinstance(found, InvalidRequest) and failure.replayed)
+    settles = isinstance(found, CardDeclined) or (isinstance(found, InvalidRequest) and found.replayed)
     if in_doubt and not settles:
         return OutcomeUnknown(
             f"An earlier try may have charged the card, and the last one did not tell: {failure}.",
@@ -257,7 +257,9 @@ def _refused(failure: Failure, error: _Error) -> GatewayError:
     else:
         # Messages for developers may speak of our account: callers get the code, operators find the request by id.
         message, remedy = f"The charge was not made: {failure}.", "See docs.stripe.com/error-codes."
-    return InvalidRequest(message, reason=error.code, param=error.param, remedy=remedy)
+    return InvalidRequest(
+        message, reason=error.code, param=error.param, remedy=remedy, replayed=failure.replayed
+    )
 
 
 def _error_of(raised: Exception) -> _Error | None:
