@@ -188,3 +188,38 @@ async def test_a_coroutine_that_hangs_is_cut_off_and_holds_up_nobody(world, effe
     assert worker.failed == 1
     (waiting,) = await effects.queue.list(states=[EffectState.DUE])
     assert waiting.error == "TimeoutError:"
+
+
+@pytest.mark.parametrize("is_coroutine", [True, False])
+async def test_what_was_cancelled_elsewhere_fails_one_effect_and_ends_no_worker(
+    world, effects, is_coroutine
+) -> None:
+    gone = asyncio.get_running_loop().create_future()
+    gone.cancel()
+
+    async def wait(books, event):
+        if event.id == "evt_1":
+            await gone
+        effects.write(books, event)
+
+    def look(books, event):
+        if event.id == "evt_1":
+            gone.result()
+        effects.write(books, event)
+
+    async with (
+        effects.loop(effects.enlister()),
+        effects.loop(effects.worker(wait if is_coroutine else look)),
+    ):
+        await world.settle()
+        await world.log.record([event(1), event(2)])
+        await world.pass_time(2)
+        assert effects.lines == ["evt_2"]
+        await world.log.record([event(3)])
+        await world.pass_time(2)
+        assert effects.lines == ["evt_2", "evt_3"]
+    (failed,) = await effects.queue.list(states=[EffectState.DUE])
+    assert (failed.event_id, failed.error) == (
+        "evt_1",
+        "HandlerCancelled: something that the handler waited for was cancelled",
+    )

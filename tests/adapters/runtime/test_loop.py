@@ -19,7 +19,7 @@ class Scripted:
     name: str = "scripted"
     rest: Rest = attrs.field(factory=lambda: Rest(10.0))
     fails: int = 0
-    error: Callable[[], Exception] = lambda: RuntimeError("sk_live_do_not_show")
+    error: Callable[[], BaseException] = lambda: RuntimeError("sk_live_do_not_show")
     steps: int = 0
     closed: int = 0
     gate: asyncio.Event | None = None
@@ -79,6 +79,15 @@ async def test_a_step_that_fails_is_tried_again_later_each_time(world) -> None:
     assert loop.state.failures_in_a_row == 6
     assert (await loop.step()).seconds == 10
     assert (loop.state.failures_in_a_row, loop.state.last_good_at) == (0, world.clock.now())
+
+
+async def test_a_step_whose_own_waiting_was_cancelled_by_somebody_else_has_failed(world) -> None:
+    work = Scripted(fails=1, error=asyncio.CancelledError)
+    async with world.loop(work) as loop:
+        await world.settle()
+        assert loop.state.last_failure is not None
+        await world.pass_time(1)
+        assert work.finished == 1
 
 
 async def test_an_outage_is_one_warning_and_one_recovery(world, caplog: pytest.LogCaptureFixture) -> None:

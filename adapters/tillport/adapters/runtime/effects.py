@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from tillport.adapters.runtime.loop import Rest
+from tillport.adapters.runtime.loop import Rest, is_meant_for_us
 from tillport.domain.effects import begin, enlist_once, work_once
 from tillport.domain.handlers import Handler
 from tillport.ports.clock import Clock
@@ -35,6 +35,13 @@ GATHER_SECONDS = 0.05
 
 CURSOR = "effects:"
 """What the names of these cursors begin with. They say what the log must still hold for whom."""
+
+
+class HandlerCancelled(RuntimeError):
+    """A handler let out the cancellation of something that it waited for: a failure like any other."""
+
+    def __init__(self) -> None:
+        super().__init__("something that the handler waited for was cancelled")
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -213,15 +220,23 @@ class EffectsWork(Generic[Tx]):
 
 
 def with_time_limit(handler: Handler[Tx], seconds: float) -> Handler[Tx]:
-    """Return the handler with an end to how long its coroutine may run."""
+    """Return the handler with an end to how long its coroutine may run, and none of its cancellations let out."""
 
     def function(transaction: Tx, event: Event) -> Awaitable[None] | None:
-        doing = handler.function(transaction, event)
+        try:
+            doing = handler.function(transaction, event)
+        except asyncio.CancelledError as error:  # of a future whose result it asked for
+            raise HandlerCancelled from error
         return None if doing is None else _within(doing, seconds)
 
     return attrs.evolve(handler, function=function)
 
 
 async def _within(doing: Awaitable[None], seconds: float) -> None:
-    async with asyncio.timeout(seconds):
-        await doing
+    try:
+        async with asyncio.timeout(seconds):
+            await doing
+    except asyncio.CancelledError as error:
+        if is_meant_for_us():
+            raise
+        raise HandlerCancelled from error

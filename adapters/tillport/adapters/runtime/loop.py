@@ -133,7 +133,12 @@ class Loop:
         state.steps += 1
         try:
             rest = await self.work.step()
-        except Exception as error:  # noqa: BLE001 - a loop survives whatever a step raises; the log is told
+        except (
+            Exception,
+            asyncio.CancelledError,
+        ) as error:  # a loop survives whatever a step raises; the log is told
+            if isinstance(error, asyncio.CancelledError) and is_meant_for_us():
+                raise
             state.failures_in_a_row += 1
             state.last_failure = describe(error)
             pause = self._pause_seconds(state.failures_in_a_row)
@@ -184,6 +189,12 @@ class Loop:
         finally:
             limit.cancel()
         return task.done()
+
+
+def is_meant_for_us() -> bool:
+    """Tell whether a cancellation that was caught is of this task itself, not of something that it waited for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def _plain(waiting: Coroutine[Any, Any, None]) -> None:
