@@ -14,7 +14,15 @@ from tillport.ports.event_log import LogUnavailable
 
 
 class Refusing(MemoryEffectQueue):
-    """Its commit refuses what some handler wrote."""
+    """Its commit refuses what some handler wrote. It is away when certain effects are to be performed."""
+
+    refuses = frozenset()
+    refuses_alone = False
+
+    async def perform(self, effects, run):
+        if self.refuses & {one.event_id for one in effects} and (len(effects) == 1 or not self.refuses_alone):
+            raise LogUnavailable("no connection is free")
+        return await super().perform(effects, run)
 
     def commit(self, books):
         if "spoiled" in books:
@@ -180,6 +188,31 @@ async def test_an_outage_of_the_log_counts_as_no_try(world) -> None:
             await world.work(handler)
     world.log.available = True
     assert (await world.work(handler)).done == 1
+
+
+async def test_an_outage_of_the_queue_before_anything_was_run_counts_as_no_worker_lost(world) -> None:
+    await world.log.record([event(1), event(2), event(3)])
+    handler = world.handler(retries=Retries(most_tries=1))
+    await world.enlist(handler)
+    world.queue.refuses = {"evt_1"}
+    with pytest.raises(LogUnavailable):
+        await world.work(handler)
+    world.queue.refuses = set()
+    assert (await world.work(handler)).done == 3
+    assert await world.queue.list() == []
+
+
+async def test_an_outage_in_the_middle_of_a_round_leaves_failures_written_and_the_rest_due(world) -> None:
+    world.spoiling = {"evt_1"}  # so that they are tried one by one
+    await world.log.record([event(1), event(2), event(3)])
+    handler = world.handler(retries=Retries(most_tries=2))
+    await world.enlist(handler)
+    world.queue.refuses = {"evt_2"}
+    world.queue.refuses_alone = True
+    with pytest.raises(LogUnavailable):
+        await world.work(handler)
+    due = {one.event_id: (one.tries, one.claims) for one in await world.queue.list(states=[EffectState.DUE])}
+    assert due == {"evt_1": (1, 1), "evt_2": (0, 0), "evt_3": (0, 0)}
 
 
 async def test_an_event_that_the_log_lost_is_a_dead_letter_at_once(world) -> None:

@@ -120,9 +120,34 @@ async def work_once(
 
     others, suspect, rest = _sorted_out(claimed)
     await queue.give_back(rest, now=clock.now())
-    performed = list(await _perform(queue, others, run)) if others else []
-    if suspect is not None:
-        performed += _abandoned(suspect, handler) or await _perform(queue, [suspect], run)
+    performed: list[Performed] = []
+    outage: LogUnavailable | None = None
+    if suspect and _lost(suspect[0]) >= handler.retries.most_tries:
+        performed.append(_abandoned(suspect[0]))
+        suspect = []
+    try:
+        for together in filter(None, (others, suspect)):
+            await _perform(queue, together, run, performed)
+    except LogUnavailable as error:
+        outage = error
+    failed, dead = await _write_down(performed, handler, queue, clock)
+    # Nobody ran the others: whoever claims at the same moment may hold their rows for as long as that takes, or the
+    # database was away. They need not wait until the claim ends, nor look as if their worker had been lost. What another
+    # has done meanwhile, or is doing, stays as it is.
+    settled = {one.effect.event_id for one in performed if one.done or one.failure is not None}
+    missed = [effect for effect in (*others, *suspect) if effect.event_id not in settled]
+    if missed:
+        await queue.give_back(missed, now=clock.now())
+    if outage is not None:
+        raise outage
+    done = sum(one.done for one in performed)
+    return Worked(claimed=len(claimed), done=done, failed=tuple(failed), dead=tuple(dead))
+
+
+async def _write_down(
+    performed: Sequence[Performed], handler: Handler[Tx], queue: EffectQueue[Tx], clock: Clock
+) -> tuple[list[Effect], list[Effect]]:
+    """Postpone or bury what failed. Return what is tried again, and what is not."""
     failed: list[Effect] = []
     dead: list[Effect] = []
     for one in performed:
@@ -134,13 +159,7 @@ async def work_once(
             due_at = None
         await queue.postpone(one.effect, error=error, due_at=due_at)
         (dead if due_at is None else failed).append(attrs.evolve(one.effect, error=error, tries=tries))
-    # Whoever claims at the same moment may hold their rows for as long as that takes: nobody ran them, and they need
-    # not wait until the claim ends. What another has done meanwhile, or is doing, stays as it is.
-    missed = [one.effect for one in performed if not one.done and one.failure is None]
-    if missed:
-        await queue.give_back(missed, now=clock.now())
-    done = sum(one.done for one in performed)
-    return Worked(claimed=len(claimed), done=done, failed=tuple(failed), dead=tuple(dead))
+    return failed, dead
 
 
 async def inline(handlers: Handlers[Tx], transaction: Tx, event: Event) -> None:
@@ -174,15 +193,15 @@ class WorkersLost(RuntimeError):
     """Worker after worker took an effect and was never heard of again: it may be what ends them."""
 
 
-def _sorted_out(claimed: Sequence[Effect]) -> tuple[list[Effect], Effect | None, list[Effect]]:
-    """Return what may share a transaction, one to risk alone after that, and what is not to be touched now.
+def _sorted_out(claimed: Sequence[Effect]) -> tuple[list[Effect], list[Effect], list[Effect]]:
+    """Return what may share a transaction, at most one to risk alone after that, and what is not to be touched now.
 
     Whoever's last worker never came back is a suspect. Only one is risked at a time, the least suspicious first: the
     others must not seem to have been lost with it.
     """
     suspects = sorted(filter(_lost, claimed), key=_lost)
     others = [effect for effect in claimed if not _lost(effect)]
-    return others, (suspects[0] if suspects else None), suspects[1:]
+    return others, suspects[:1], suspects[1:]
 
 
 def _lost(effect: Effect) -> int:
@@ -190,26 +209,31 @@ def _lost(effect: Effect) -> int:
     return max(effect.claims - effect.tries - 1, 0)
 
 
-def _abandoned(effect: Effect, handler: Handler[Tx]) -> list[Performed]:
-    """Return what to say of an effect that is not to be risked again, else nothing."""
-    lost = _lost(effect)
-    if lost < handler.retries.most_tries:
-        return []
-    failure = WorkersLost(f"{lost} workers began it and none came back; the last is not known to have failed")
-    return [Performed(effect=effect, failure=failure)]
+def _abandoned(effect: Effect) -> Performed:
+    """Return what to say of an effect that is not to be risked again."""
+    failure = WorkersLost(
+        f"{_lost(effect)} workers began it and none came back; the last is not known to have failed"
+    )
+    return Performed(effect=effect, failure=failure)
 
 
 async def _perform(
-    queue: EffectQueue[Tx], effects: Sequence[Effect], run: Callable[[Tx, Effect], Awaitable[None]]
-) -> Sequence[Performed]:
+    queue: EffectQueue[Tx],
+    effects: Sequence[Effect],
+    run: Callable[[Tx, Effect], Awaitable[None]],
+    performed: list[Performed],
+) -> None:
+    """Perform effects, and add to `performed` what came of each, as far as it goes. Raises `LogUnavailable`."""
     try:
-        return await queue.perform(effects, run)
+        performed += await queue.perform(effects, run)
     except LogUnavailable:
         raise
     except Exception as failure:  # noqa: BLE001 - the embedder's database refused the round, with an error of its own
         if len(effects) == 1:
-            return [Performed(effect=effects[0], failure=failure)]
-    return [performed for effect in effects for performed in await _perform(queue, [effect], run)]
+            performed.append(Performed(effect=effects[0], failure=failure))
+            return
+        for effect in effects:
+            await _perform(queue, [effect], run, performed)
 
 
 async def _events_of(effects: Sequence[Effect], log: EventLog) -> dict[str, Event]:
