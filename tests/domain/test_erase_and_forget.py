@@ -81,6 +81,39 @@ async def test_a_guests_payment_is_erased_by_its_own_id() -> None:
     assert (await erase("ch_1", log, now=NOON)).events == 1
 
 
+async def test_what_is_about_their_payment_goes_too_whether_or_not_it_names_them() -> None:
+    log = MemoryEventLog()
+    evidence = {"customer_name": "Jenny Rosen", "customer_email_address": "jenny@example.com"}
+    dispute = {"id": "dp_1", "object": "dispute", "charge": "ch_1", "amount": 1250, "evidence": evidence}
+    about = json.dumps({"id": "evt_1", "data": {"object": dispute}}).encode()
+    names = {"payment_key": "pi_1", "aliases": ("ch_1", "pi_1", "dp_1")}
+    await log.record(
+        [
+            event(1, body=about, transaction_id="dp_1", **names),  # it came before the charge
+            event(2, body=body(), transaction_id="ch_1", **names),
+            event(3, body=about.replace(b"ch_1", b"ch_9"), transaction_id="dp_9", payment_key="pi_9"),
+        ]
+    )
+    assert (await erase("cus_1", log, now=NOON)).events == 2
+    left = [one.event.body for one in (await log.read(after=0)).events]
+    assert [b"jenny@example.com" in one for one in left] == [False, False, True]
+    assert json.loads(left[0])["data"]["object"] == {
+        "id": "dp_1",
+        "object": "dispute",
+        "charge": "ch_1",
+        "amount": 1250,
+    }
+
+
+async def test_a_charge_is_erased_by_its_own_id_where_the_log_holds_nothing_of_it() -> None:
+    ledger = MemoryLedger()
+    outcome = Outcome(state=AttemptState.SUCCEEDED, body=body(), charge_id="ch_1", payment_intent_id="pi_1")
+    await ledger.open(attempt(1, outcome=outcome))
+    erased = await erase("ch_1", MemoryEventLog(), ledger, now=NOON)
+    assert (erased.events, erased.attempts) == (0, 1)
+    assert b"jenny" not in (await ledger.find("key_1")).outcome.body
+
+
 @pytest.mark.parametrize(
     "broken", [b"", b"[]", b"7", b'{"data": 5}', b'{"data": {"object": []}}', b"no json"]
 )

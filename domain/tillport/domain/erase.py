@@ -13,6 +13,7 @@ import msgspec
 
 from tillport.ports.event_log import Event, EventLog
 from tillport.ports.housekeeping import Housekeeping, LedgerHousekeeping
+from tillport.ports.selector import Compare
 
 _PAGE: Final = 500
 _PAGES_PER_WORD: Final = 100
@@ -87,7 +88,8 @@ async def erase(
 ) -> Erased:
     """Erase what log and ledger know of a customer, or of one payment. `now` is noted beside it, Unix seconds.
 
-    Reads the whole log once, and calls `tell` with the position and the log's end now and then. Safe to repeat, and to be broken off and begun again. Raises `LogUnavailable` and
+    Reads the whole log once, and what it holds of the payments found again. Calls `tell` with the position and the log's
+    end now and then. Safe to repeat, and to be broken off and begun again. Raises `LogUnavailable` and
     `LedgerUnavailable`; what was erased until then stays erased.
     """
     events, payments = 0, set[str]()
@@ -95,21 +97,36 @@ async def erase(
     while after < head:
         page = await log.read(after=after, limit=_PAGE)
         for recorded in page.events:
-            event = recorded.event
-            if not speaks_of(event, person_id):
-                continue
-            payments.update((event.transaction_id, event.payment_key))
-            less = reduced(event.body)
-            if less != event.body and await log.replace_body(event.id, less, now=now):
-                events += 1
+            if speaks_of(recorded.event, person_id):
+                payments.update((recorded.event.transaction_id, recorded.event.payment_key))
+                events += await _reduce(recorded.event, log, now=now)
         after, pages = page.position, pages + 1
         if tell is not None and (pages % _PAGES_PER_WORD == 0 or after >= head):
             tell(min(after, head), head)
+    for payment in sorted(payments):
+        events += await _reduce_all_about(payment, log, up_to=head, now=now)
     attempts = 0
     if ledger is not None:
-        for payment in sorted(payments):
+        # The log may not hold their events, any more or yet.
+        for payment in sorted(payments | {person_id}):
             attempts += await ledger.erase_payment(payment)
     return Erased(events, attempts, frozenset(payments))
+
+
+async def _reduce(event: Event, log: ErasableLog, *, now: float) -> bool:
+    less = reduced(event.body)
+    return less != event.body and await log.replace_body(event.id, less, now=now)
+
+
+async def _reduce_all_about(payment: str, log: ErasableLog, *, up_to: int, now: float) -> int:
+    """Reduce what names a payment and not the person: a dispute holds evidence about a customer, and no customer's id."""
+    events, after = 0, 0
+    while after < up_to:
+        page = await log.read(after=after, where=Compare("id", "=", payment), limit=_PAGE)
+        for recorded in page.events:
+            events += await _reduce(recorded.event, log, now=now)
+        after = page.position
+    return events
 
 
 def _kept(fields: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:

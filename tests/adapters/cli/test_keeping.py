@@ -67,7 +67,7 @@ def test_a_person_is_erased_and_it_is_said_what_stays(run, url: str) -> None:
     assert "it was erased before" in again.stdout
     nobody = run("erase", "cus_8", "--database", url)
     assert nobody.returncode == 1
-    assert "Nothing in the log speaks of cus_8" in nobody.stderr
+    assert "Neither the log nor the ledger speaks of cus_8" in nobody.stderr
     refused = run("erase", "jenny@x.org", "--database", url)
     assert refused.returncode == 2
 

@@ -74,8 +74,8 @@ def erase_person(person_id: str, *, database: str | None, config: Path | None) -
             now=clock.now(),
             tell=tell,
         )
-        if not erased.payments:
-            complain(f"Nothing in the log speaks of {person_id}.")
+        if not erased.payments and not erased.attempts:
+            complain(f"Neither the log nor the ledger speaks of {person_id}.")
             return 1
         say(
             f"Removed from {_count(erased.events, 'event')} and {_count(erased.attempts, 'charge attempt')}: names, "
