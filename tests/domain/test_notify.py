@@ -253,6 +253,21 @@ async def test_silence_is_told_so_that_a_connection_can_be_kept_alive() -> None:
     assert 15 <= desk.clock.now() - started <= 18
 
 
+async def test_a_clock_that_is_set_back_does_not_silence_a_quiet_stream() -> None:
+    desk = Desk()
+    waiting = asyncio.ensure_future(take(desk.follow(), 1))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    desk.clock.set(desk.clock.now() - 3600)
+    for _ in range(30):
+        desk.clock.advance(1.0)
+        desk.bell.ring()  # a real clock's waiting is not ended by a moment, but by time
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert waiting.done()
+    assert await waiting == ["Idle"]
+
+
 async def test_a_subscriber_behind_the_horizon_is_told_so(make_event: MakeEvent) -> None:
     desk = Desk()
     await desk.log.record([make_event(f"evt_{n}") for n in range(3)])

@@ -1,6 +1,6 @@
 """Money is exact: integers in, the same integers out, and what is no amount is refused with words."""
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import pytest
 from hypothesis import given
@@ -37,6 +37,11 @@ def test_what_people_write_is_the_amount_and_nothing_else(currency: str, units: 
 def test_only_an_integer_is_an_amount(amount: object) -> None:
     with pytest.raises(InvalidAmount, match="integer"):
         Money(amount, "usd")  # type: ignore[arg-type] # what an untyped caller does
+
+
+def test_the_decimal_context_rounds_nothing() -> None:
+    with localcontext(prec=3):
+        assert str(Money(123_456_789, "usd")) == "1234567.89 USD"
 
 
 def test_a_negative_amount_is_refused() -> None:

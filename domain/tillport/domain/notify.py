@@ -212,7 +212,7 @@ async def follow_pages(
             quiet_since = clock.now()
             if len(page.events) >= page_size:
                 continue
-        elif clock.now() - quiet_since >= idle_seconds:
+        elif not 0 <= clock.now() - quiet_since < idle_seconds:  # below: the clock was set back
             yield [Idle(position)]
             quiet_since = clock.now()
         await doorbell.wait(heard, seconds=min(look_seconds, idle_seconds))

@@ -1,8 +1,12 @@
 """Cursors: how far each named consumer of the event log has come, and who is reading for it at the moment."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from tillport.ports.errors import TillportError
+
+LEASE_AHEAD_SECONDS: Final = 600.0
+"""A lease that would end so much later than the one that is asked for was taken before the clock was set back. Longer
+than the clocks of two processes may be apart, and than any lease lasts."""
 
 
 class LeaseLost(TillportError):
@@ -21,7 +25,8 @@ class Cursors(Protocol):
     async def claim(self, name: str, *, owner: str, now: float, until: float) -> int | None:
         """Take or renew the lease of `name` until the given time (Unix seconds) and return its position.
 
-        A name that was never seen starts at position 0. Returns None while another owner's lease runs.
+        A name that was never seen starts at position 0. Returns None while another owner's lease runs: until its end
+        has passed `now`, or lies more than `LEASE_AHEAD_SECONDS` after `until`.
         """
         ...
 

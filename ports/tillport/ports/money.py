@@ -98,8 +98,9 @@ class Money:
         _check_amount(self.amount_minor, self.currency)
 
     def decimal(self) -> Decimal:
-        """Return the amount as people write it, exactly."""
-        return Decimal(self.amount_minor).scaleb(-decimals(self.currency))
+        """Return the amount as people write it, exactly: whatever the decimal context says of precision."""
+        sign, digits, _ = Decimal(self.amount_minor).as_tuple()
+        return Decimal((sign, digits, -decimals(self.currency)))
 
     def __str__(self) -> str:
         return f"{self.decimal():f} {self.currency.upper()}"

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tillport.adapters.conformance.histories import run_histories
 from tillport.adapters.conformance.samples import NOON
-from tillport.ports.cursors import Cursors, LeaseLost
+from tillport.ports.cursors import LEASE_AHEAD_SECONDS, Cursors, LeaseLost
 from tillport.ports.event_log import LogUnavailable
 
 
@@ -77,6 +77,15 @@ async def one_owner_at_a_time(bench: CursorsBench) -> None:
         assert await _claim(cursors, "b", NOON + 14) is None, "and has it for longer then"
         assert await _claim(cursors, "b", NOON + 15) == 0, "until the lease runs out"
         assert await _claim(cursors, "a", NOON + 15) is None
+
+
+async def a_clock_that_was_set_back_locks_nobody_out(bench: CursorsBench) -> None:
+    async with bench.open() as cursors:
+        assert await _claim(cursors, "a") == 0  # and dies; then the clock goes back
+        assert await _claim(cursors, "b", NOON - LEASE_AHEAD_SECONDS / 2) is None, "clocks differ a little"
+        assert await _claim(cursors, "b", NOON - LEASE_AHEAD_SECONDS - 1) == 0
+        assert await _is_lost(cursors, "a", 1)
+        assert await _claim(cursors, "c", NOON - LEASE_AHEAD_SECONDS) is None
 
 
 async def names_are_apart(bench: CursorsBench) -> None:
@@ -181,6 +190,7 @@ async def an_outage_is_told_and_moves_nothing(bench: CursorsBench) -> None:
 _ALWAYS: Final[tuple[Law, ...]] = (
     a_new_name_starts_at_zero,
     one_owner_at_a_time,
+    a_clock_that_was_set_back_locks_nobody_out,
     names_are_apart,
     of_concurrent_claims_one_succeeds,
     a_position_moves_forward_only,

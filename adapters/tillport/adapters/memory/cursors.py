@@ -2,7 +2,7 @@
 
 import attrs
 
-from tillport.ports.cursors import LeaseLost
+from tillport.ports.cursors import LEASE_AHEAD_SECONDS, LeaseLost
 from tillport.ports.event_log import LogUnavailable
 
 
@@ -27,7 +27,7 @@ class MemoryCursors:
         """See `Cursors.claim`."""
         self._check_available()
         cursor = self._cursors.setdefault(name, _Cursor())
-        if cursor.owner not in (None, owner) and cursor.lease_until > now:
+        if cursor.owner not in (None, owner) and now < cursor.lease_until <= until + LEASE_AHEAD_SECONDS:
             return None
         cursor.owner, cursor.lease_until = owner, until
         return cursor.position

@@ -31,6 +31,7 @@ from sqlalchemy.sql import ClauseElement
 
 from tillport.adapters.sql.rows import ATTEMPT_COLUMNS
 from tillport.adapters.sql.schema import attempts, cursors
+from tillport.ports.cursors import LEASE_AHEAD_SECONDS
 from tillport.ports.ledger import AttemptState
 
 HORIZON: Final = "coalesce((SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
@@ -204,6 +205,7 @@ def cursor_statements(dialect: Dialect) -> CursorStatements:
                 row.owner.is_(None),
                 row.owner == insert.excluded.owner,
                 row.lease_until <= bindparam("b_now", type_=Double),
+                row.lease_until > insert.excluded.lease_until + LEASE_AHEAD_SECONDS,
             ),
         ).returning(row.position),
         "advance": update(cursors)
