@@ -49,6 +49,7 @@ def test_nothing_at_all_is_refused_with_all_that_is_missing() -> None:
         ("CURRENCY", "", "There is no currency"),
         ("APP_KEYS", "short", "shorter than 16"),
         ("APP_KEYS", COMPLETE["TILLPORT_SERVER_KEYS"], "listed twice"),
+        ("DEFAULT_APP_KEY", COMPLETE["TILLPORT_SERVER_KEYS"], "is none of TILLPORT_APP_KEYS"),
         ("DATABASE_URL", "mysql://root@db/shop", "Use sqlite:///file or postgresql://"),
         (
             "DATABASE_URL",

@@ -79,7 +79,7 @@ class Service:
             settings=HttpSettings(
                 currency=settings.currency or "usd",
                 app_id=settings.app_id,
-                default_app_key=settings.app_keys[0].reveal() if settings.app_keys else None,
+                default_app_key=settings.default_app_key.reveal() if settings.default_app_key else None,
             ),
             route_handlers=[metrics_of(self, effects=effects)],
         )

@@ -173,6 +173,13 @@ class Settings:
     server_keys: tuple[Secret, ...] = attrs.field(
         default=(), metadata=read_by(_secrets, "API keys for servers: they hear and read everything.")
     )
+    default_app_key: Secret | None = attrs.field(
+        default=None,
+        metadata=read_by(
+            _secret,
+            "The app key that whoever charges at the seed's URL without a key acts as. Unset: that URL asks for one.",
+        ),
+    )
     app_id: str | None = attrs.field(
         default=None, metadata=read_by(_text, "The application id in the seed's URLs. Unset: any is taken.")
     )
@@ -287,6 +294,10 @@ def _about_callers(settings: Settings, name_of: Callable[[str], str]) -> list[st
     if any(len(key) < API_KEY_CHARACTERS_MIN for key in keys):
         found.append(
             f"An API key is shorter than {API_KEY_CHARACTERS_MIN} characters, so it could be guessed."
+        )
+    if settings.default_app_key not in (None, *settings.app_keys):
+        found.append(
+            f"{name_of('default_app_key')} is none of {name_of('app_keys')}. Everybody may charge by it, so it must be one."
         )
     if len(set(keys)) < len(keys):
         found.append(
