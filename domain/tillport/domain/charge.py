@@ -132,6 +132,10 @@ UNKNOWN_REMEDY = (
     "or ask for its status."
 )
 
+CORRECTED_REMEDY = (
+    "What is corrected is another request: send it under a new idempotency key, or with a new token."
+)
+
 
 @attrs.frozen(kw_only=True)
 class Charging:
@@ -278,10 +282,13 @@ def outcome_of_error(error: GatewayError, attempt: Attempt) -> Outcome:
         )
     if state is AttemptState.UNKNOWN:
         return _unknown(attempt.outcome, error.message)
+    remedy = error.remedy
+    if state is AttemptState.REFUSED and getattr(error, "reason", None) != "token_already_used":
+        remedy = f"{remedy} {CORRECTED_REMEDY}".strip()
     failure = Failure(
         code=error.code,
         message=error.message,
-        remedy=error.remedy,
+        remedy=remedy,
         reason=getattr(error, "reason", None),
         decline_code=getattr(error, "decline_code", None),
         param=getattr(error, "param", None),

@@ -76,9 +76,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture
-def served(environment: dict[str, str], tmp_path: Path) -> Iterator[Served]:
-    log = tmp_path / "serve.log"
+@contextlib.contextmanager
+def running(environment: dict[str, str], log: Path) -> Iterator[Served]:
     with log.open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "tillport.adapters.cli", "serve"],
@@ -94,6 +93,12 @@ def served(environment: dict[str, str], tmp_path: Path) -> Iterator[Served]:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def served(environment: dict[str, str], tmp_path: Path) -> Iterator[Served]:
+    with running(environment, tmp_path / "serve.log") as one:
+        yield one
 
 
 def test_webhooks_go_by_the_lane(served: Served) -> None:
@@ -153,6 +158,28 @@ def test_it_ends_in_time_though_somebody_listens(served: Served, number: int) ->
     assert "Traceback" not in served.log.read_text()
 
 
+def test_it_ends_in_time_though_somebody_stopped_in_the_middle_of_a_body(served: Served) -> None:
+    port = int(served.url.rpartition(":")[2])
+    with (
+        socket.create_connection(("127.0.0.1", port)) as webhook,
+        socket.create_connection(("127.0.0.1", port)) as charge,
+    ):
+        webhook.sendall(
+            b"POST /webhooks/stripe HTTP/1.1\r\nHost: a\r\nStripe-Signature: t\r\nContent-Length: 9\r\n\r\n{"
+        )
+        charge.sendall(
+            b"POST /charges HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Length: 9\r\n\r\n{"
+            % APP_KEY.encode()
+        )
+        assert served.webhook().status == 200  # both were read before it
+        code, seconds = served.stop()
+    assert code == 0
+    assert seconds < 6
+    told = served.log.read_text()
+    assert "Traceback" not in told
+    assert "ERROR" not in told
+
+
 def test_what_was_acknowledged_is_there_after_the_end(served: Served, tmp_path: Path) -> None:
     acknowledged = sum(served.webhook(number).status == 200 for number in range(1, 21))
     assert served.stop()[0] == 0
@@ -185,6 +212,18 @@ def test_a_writer_that_is_killed_is_replaced(served: Served) -> None:
     assert statuses[0] in (200, 503), "it may have met the kill"
     assert set(statuses[1:]) == {200}
     assert "the next write gets another" in served.log.read_text()
+
+
+def test_nobody_charges_without_a_key_unless_a_key_is_set_for_that(
+    served: Served, environment: dict[str, str], tmp_path: Path
+) -> None:
+    path, order = "/api/services/Stripe/charge", b'{"token": "tok_visa", "amount": 1250}'
+    assert call("POST", served.url + path, body=order).status == 401
+    served.stop()
+    environment["TILLPORT_DEFAULT_APP_KEY"] = APP_KEY
+    with running(environment, tmp_path / "again.log") as again:
+        # It gets as far as Stripe, which is not there.
+        assert call("POST", again.url + path, body=order).status == 503
 
 
 def test_a_stripe_that_is_not_there_is_told_and_nothing_moved(served: Served) -> None:

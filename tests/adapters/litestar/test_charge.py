@@ -43,6 +43,25 @@ async def test_a_repeated_request_charges_once_and_says_that_it_is_a_replay(worl
     assert len(world.gateway.held) == 1
 
 
+async def test_blanks_around_a_header_are_no_part_of_it(world, client):
+    for key in ("order-1", "order-1 ", "\torder-1\t "):
+        answer = await client.post("/charges", json=GOOD, headers={**APP, "Idempotency-Key": key})
+        assert answer.status_code == 200
+    assert len(world.gateway.held) == 1
+
+
+async def test_what_stripe_refused_is_corrected_by_another_request(client):
+    headers = {**APP, "Idempotency-Key": "order-1"}
+    refused = error_of(
+        await client.post("/charges", json={**GOOD, "token": "tok_none"}, headers=headers), 400
+    )
+    assert refused["code"] == "invalid_request"
+    assert "under a new idempotency key" in refused["remedy"]
+    error_of(await client.post("/charges", json=GOOD, headers=headers), 409)
+    headers["Idempotency-Key"] = "order-1b"
+    assert (await client.post("/charges", json=GOOD, headers=headers)).status_code == 200
+
+
 async def test_a_single_use_token_charges_once_without_any_key(world, client):
     for _ in range(3):
         answer = await client.post("/charges", json={"token": "tok_1Abc", "amount_minor": 500}, headers=APP)

@@ -34,6 +34,14 @@ async def test_pages_follow_each_other_without_gap_or_repeat(world, client, make
     assert seen == [f"evt_{number}" for number in range(1, 6)]
 
 
+async def test_a_position_of_another_log_is_told_as_reset(world, client, make_event):
+    await fill(world, client, make_event, 1)
+    at_the_end = (await client.get("/events?after=1", headers=world.as_server)).json()
+    assert at_the_end == {"events": [], "position": 1, "reset": False}
+    beyond = (await client.get("/events?after=2", headers=world.as_server)).json()
+    assert beyond == {"events": [], "position": 0, "reset": True}
+
+
 async def test_a_selector_narrows_the_rows(world, client, make_event):
     await fill(world, client, make_event, 4)
     answer = await client.get("/events", params={"selector": "id = 'ch_1'"}, headers=world.as_server)

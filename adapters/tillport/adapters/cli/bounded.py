@@ -10,15 +10,19 @@ announced as its body is dropped, or read as the next request if it comes a mome
 shares its connections between clients would let one of them write a request in another's name (RFC 9112 §11.2). Nothing here
 speaks another protocol, and an offer without a body does no harm.
 
-Here a client that does such a thing is answered 400, as other nonsense is, and cut off.
+Here a client that does such a thing is answered 400, as other nonsense is, and cut off. And one that stops in the middle of
+a body does not hold up a shutdown.
 """
 
 from typing import NoReturn
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 UNFINISHED_BYTES_MAX = 65_536
 """How long a head or trailers may get without coming to their end. One read (256 KB) is looked at in any case."""
+BODY_SECONDS = 2.0
+"""How long a shutdown waits for the rest of a body that was begun. Who is sending it is done by then; who has stopped in the
+middle would hold up the end until the server's patience is over, and needs no key for that."""
 PIPELINED_MAX = 100
 """How many requests may wait for their turn on one connection. Browsers and proxies send none before an answer."""
 
@@ -60,6 +64,22 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer and close; uvicorn calls this with words of its own for whatever made the parser stop."""
         super().send_400_response(self._why or msg)
+
+    def shutdown(self) -> None:
+        """End the connection, after the answer to the request that has begun if its body comes to an end."""
+        super().shutdown()
+        if self._waits_for_body():
+            self.loop.call_later(BODY_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._waits_for_body() and not self.transport.is_closing():
+            self.transport.close()
+
+    def _waits_for_body(self) -> bool:
+        cycle: RequestResponseCycle | None = (
+            self.cycle
+        )  # uvicorn's own annotation leaves out that there may be none
+        return cycle is not None and cycle.more_body and not cycle.response_complete
 
     def _has_body(self) -> bool:
         return any(

@@ -108,7 +108,10 @@ def tail_events(
 
     async def work(stores: Stores, clock: Clock) -> int:
         where = await wanted.selector(stores.log, now=clock.now())
-        start = await stores.log.head() if after is None else after
+        head = await stores.log.head()
+        if after is not None and after > head:
+            complain(f"The log ends at position {head}: what comes next is shown once it is past {after}.")
+        start = head if after is None else after
         async for heard in follow(
             stores.log, stores.doorbell, clock, where=where, after=start, look_seconds=0.25
         ):

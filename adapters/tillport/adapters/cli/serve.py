@@ -22,7 +22,7 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.server import ServerState
 
-from tillport.adapters.cli.bounded import BoundedProtocol
+from tillport.adapters.cli.bounded import BODY_SECONDS, BoundedProtocol
 from tillport.adapters.cli.terminal import complain, say
 from tillport.adapters.compose import Service, Settings, open_service, read_settings, variable
 from tillport.ports.event_log import LogUnavailable
@@ -98,6 +98,7 @@ def server_config(service: Service) -> uvicorn.Config:
             server_state,
             others=partial(BoundedProtocol, config, server_state, app_state, _loop),
             keep_alive_seconds=config.timeout_keep_alive,
+            body_seconds=BODY_SECONDS,
             loop=_loop,
         )
 

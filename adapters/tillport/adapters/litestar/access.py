@@ -14,12 +14,15 @@ _ID_CHARACTERS_MAX = 255
 
 
 def header(scope: HTTPScope, name: bytes) -> str | None:
-    """Return a header's value, several of them joined by a comma (RFC 9110 §5.3), or None."""
+    """Return a header's value, several of them joined by a comma (RFC 9110 §5.3), or None.
+
+    Blanks around a value are no part of it (§5.5), and servers leave some of them to us: uvicorn those at its end.
+    """
     found: bytes | None = None
     for key, value in scope["headers"]:  # a plain loop: the webhook door comes by here twice
         if key == name:
             found = value if found is None else found + b"," + value
-    return None if found is None else found.decode("latin-1")
+    return None if found is None else found.strip(b" \t").decode("latin-1")
 
 
 def single_header(scope: HTTPScope, name: bytes) -> str | None:

@@ -11,7 +11,7 @@ from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.refusals import BadRequest
 from tillport.adapters.litestar.replies import AnyRequest
 from tillport.adapters.litestar.stream import position_of, selector_of, shown, without_client_secret_of
-from tillport.ports.event_log import RecordedEvent
+from tillport.ports.event_log import Page, RecordedEvent
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1_000
@@ -30,11 +30,14 @@ def events_handler(door: Door) -> HTTPRouteHandler:
             raise BadRequest(
                 "The query has a field that is not known here.", remedy="It has after, limit, selector."
             )
+        after = position_of(fields.get("after"), name="after")
         page = await door.till.log.read(
-            after=position_of(fields.get("after"), name="after"),
-            where=selector_of(request.scope),
-            limit=_limit(fields.get("limit")),
+            after=after, where=selector_of(request.scope), limit=_limit(fields.get("limit"))
         )
+        if not page.events and after > await door.till.log.head():
+            page = Page(
+                events=(), position=0, reset=True
+            )  # a position of another log: all of this one is new
         return Response(
             msgspec.json.encode(
                 {

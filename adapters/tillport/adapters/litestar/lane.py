@@ -81,10 +81,15 @@ class WebhookLane:
         *,
         others: Callable[[], asyncio.Protocol],
         keep_alive_seconds: float,
+        body_seconds: float = 2.0,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> "LaneConnection":
-        """Return the protocol of a new connection; `others` makes the server's own, for what is not plain."""
-        return LaneConnection(self, state, others, keep_alive_seconds, loop or asyncio.get_running_loop())
+        """Return the protocol of a new connection; `others` makes the server's own, for what is not plain.
+
+        It may be idle for `keep_alive_seconds`. A shutdown waits `body_seconds` for the rest of a body.
+        """
+        loop = loop or asyncio.get_running_loop()
+        return LaneConnection(self, state, others, keep_alive_seconds, body_seconds, loop)
 
     def begin(self, body: bytes, signature: str | None) -> "asyncio.Future[Sequence[bool]]":
         """Verify a webhook and begin to record it. Raises what `Till.receive` raises, now or by the future."""
@@ -103,6 +108,7 @@ class LaneConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_body_seconds",
         "_busy",
         "_idle_since",
         "_keep_alive_seconds",
@@ -127,12 +133,14 @@ class LaneConnection(asyncio.Protocol):
         state: ServerState,
         others: Callable[[], asyncio.Protocol],
         keep_alive_seconds: float,
+        body_seconds: float,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._lane = lane
         self._state = state
         self._others = others
         self._keep_alive_seconds = keep_alive_seconds
+        self._body_seconds = body_seconds
         self._loop = loop
         self._busy = False
         """Whether a request is being recorded and not answered yet."""
@@ -177,9 +185,16 @@ class LaneConnection(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """End the connection: at once if it is idle, else after the answer to the request that has begun."""
-        if self._busy or self._missing:
+        if self._busy:
             self._last = True
+        elif self._missing:
+            self._last = True
+            self._loop.call_later(self._body_seconds, self._give_up)
         else:
+            self._transport.close()
+
+    def _give_up(self) -> None:
+        if self._missing:
             self._transport.close()
 
     def data_received(self, data: bytes) -> None:

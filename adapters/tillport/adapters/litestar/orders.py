@@ -12,6 +12,7 @@ from typing import Any
 from tillport.adapters.litestar.body import decode_json
 from tillport.adapters.litestar.refusals import BadRequest
 from tillport.domain import InvalidOrder
+from tillport.ports.errors import TillportError
 from tillport.ports.money import InvalidAmount, Money, UnknownCurrency, decimals
 from tillport.ports.payments import ChargeOrder
 
@@ -97,7 +98,7 @@ def _integral(amount: float, currency: object) -> int:
     remedy = "Amounts are in minor units: 12.50 in a currency with two decimals is 1250."
     if isinstance(currency, str) and abs(amount) < 10**_DIGITS_MAX:
         meant = Decimal(repr(amount)).scaleb(decimals(currency))
-        if meant == meant.to_integral_value():
+        if meant == meant.to_integral_value() and _can_be_charged(int(meant), currency):
             remedy = (
                 f"Amounts are in minor units: to charge {amount} {currency[:3].upper()}, send {int(meant)}."
             )
@@ -106,6 +107,14 @@ def _integral(amount: float, currency: object) -> int:
         param="amount",
         remedy=f"{remedy} Nothing is rounded.",
     )
+
+
+def _can_be_charged(amount_minor: int, currency: str) -> bool:
+    try:
+        Money(amount_minor, currency)
+    except TillportError:  # whoever followed such advice would be refused next
+        return False
+    return True
 
 
 def _object(decoded: Any, known: tuple[str, ...]) -> Mapping[str, Any]:
