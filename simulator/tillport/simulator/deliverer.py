@@ -233,7 +233,10 @@ class Deliverer:
         free = self._concurrency - len(self._active)
         if free > 0:
             for attempt in self._simulator.due_deliveries(limit=free):
-                self._send(attempt)
+                try:
+                    self._send(attempt)
+                except Exception as error:  # noqa: BLE001 - one attempt must not take the others with it
+                    self._failed(attempt, error)
         due, now = self._simulator.next_due(), self._simulator.clock.now()
         if due is not None and len(self._active) < self._concurrency:
             if due <= now:
@@ -263,7 +266,7 @@ class Deliverer:
     def _send(self, attempt: Attempt) -> None:
         if attempt.url.startswith(SCHEME):
             self._active[attempt.account, attempt.id] = None
-            self._spawn(self._stream(attempt))
+            self._spawn(attempt, self._stream(attempt))
             return
         target = self._targets.get(attempt.url)
         if target is None:
@@ -274,12 +277,24 @@ class Deliverer:
             if connection.open:
                 self._write(attempt, target, connection)
                 return
-        self._spawn(self._connect(attempt, target))
+        self._spawn(attempt, self._connect(attempt, target))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, attempt: Attempt, work: Coroutine[Any, Any, None]) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                self._settle(attempt, None)
+            elif (error := task.exception()) is not None:
+                self._failed(attempt, error)
+
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended)
+
+    def _failed(self, attempt: Attempt, error: BaseException) -> None:
+        """Settle an attempt that something unforeseen ended, and say what: unsettled, it would keep its slot for ever."""
+        self._loop.call_exception_handler({"message": "A webhook could not be sent.", "exception": error})
+        self._settle(attempt, None)
 
     async def _stream(self, attempt: Attempt) -> None:
         """Hand an attempt to the CLI that listens for it."""
@@ -293,7 +308,7 @@ class Deliverer:
                 _, connection = await self._loop.create_connection(
                     _Connection, target.host, target.port, ssl=context
                 )
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, UnicodeError):  # the last for a host that is no name
             self._settle(attempt, None)
             return
         self._write(attempt, target, connection)

@@ -1,0 +1,90 @@
+"""The edge that sends webhooks: whatever becomes of an attempt, the others are sent."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tillport.simulator import Attempt, ManualClock, Simulator
+from tillport.simulator.deliverer import Deliverer
+from tillport.simulator.stripecli import SCHEME
+
+URL = "http://127.0.0.1:9/in"
+PATIENCE_SECONDS = 5.0
+UNFORESEEN = RuntimeError("nobody foresaw this")
+
+
+class Broken:
+    """Listeners that fail."""
+
+    async def deliver(self, attempt: Attempt) -> int | None:
+        raise UNFORESEEN
+
+
+def paid(url: str) -> Simulator:
+    """Return a simulator with three deliveries to make, wherever the endpoint says that it is."""
+    sim = Simulator(clock=ManualClock(), seed=1)
+    endpoint = sim.webhook_endpoints.create(url=URL, enabled_events=["*"])
+    # None of these is taken by the API; a journal of an earlier version may hold one.
+    sim.account.deliveries._endpoints[endpoint.id].url = url
+    sim.payment_intents.create(amount=2000, currency="usd", confirm=True, payment_method="pm_card_visa")
+    return sim
+
+
+async def settled(sim: Simulator, **options: Any) -> tuple[list[int | None], list[Exception]]:
+    """Deliver what is due, one at a time; return the statuses, and the errors that the loop was told of."""
+    told: list[Exception] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    deliverer = Deliverer(sim, concurrency=1, **options)
+    deliverer.start()
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await deliverer.settled()
+    finally:
+        await deliverer.stop()
+    return [entry.status for entry in sim.account.deliveries.log], told
+
+
+@pytest.mark.parametrize("url", ["http://a..b/x", f"http://{'a' * 70}.test/x"])
+async def test_a_host_that_is_no_name_gives_no_answer(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def resolve(_: Any, host: str, *__: Any, **___: Any) -> Any:
+        host.encode("idna")  # as the resolver does, which tests may not ask
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", resolve)
+    # Nobody else is told: it is the endpoint's fault, and the log of deliveries says so.
+    assert await settled(paid(url)) == ([0, 0, 0], [])
+
+
+async def test_an_error_that_nobody_foresaw_keeps_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise UNFORESEEN
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", fail)
+    assert await settled(paid(URL)) == ([0, 0, 0], [UNFORESEEN] * 3)
+
+
+async def test_a_listener_that_fails_keeps_no_slot() -> None:
+    assert await settled(paid(SCHEME + "cliws_1"), listeners=Broken()) == ([0, 0, 0], [UNFORESEEN] * 3)
+
+
+async def test_an_attempt_that_can_not_be_begun_does_not_stop_the_others() -> None:
+    statuses, told = await settled(paid("http://127.0.0.1:port/"))
+    assert statuses == [0, 0, 0]
+    assert [type(error) for error in told] == [ValueError] * 3
+
+
+async def test_who_is_being_connected_to_at_the_end_has_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    connecting = asyncio.Event()
+
+    async def hang(*_: Any, **__: Any) -> Any:
+        connecting.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", hang)
+    sim = paid(URL)
+    deliverer = Deliverer(sim, concurrency=1)
+    deliverer.start()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await connecting.wait()
+    await deliverer.stop()
+    assert [entry.status for entry in sim.account.deliveries.log] == [0]
