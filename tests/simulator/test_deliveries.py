@@ -149,6 +149,22 @@ def test_an_event_is_redelivered_by_hand(sim: Simulator, endpoint: Any) -> None:
     assert [attempt.event_id for attempt, _ in sim.deliver(lambda _: 200)] == [event.id]
 
 
+def test_a_resend_to_an_endpoint_that_goes_away_takes_nothing_from_another(
+    sim: Simulator, endpoint: Any
+) -> None:
+    other = sim.webhook_endpoints.create(url="http://other.test/in", enabled_events=["*"])
+    sim.payment_intents.create(amount=2000, currency="usd")
+    sim.deliver(lambda attempt: 200 if attempt.endpoint_id == endpoint.id else 500)
+    (event,) = sim.events.list().data
+    assert event.pending_webhooks == 1
+    sim.events.retry(event.id, webhook_endpoint=endpoint.id)
+    sim.webhook_endpoints.delete(endpoint.id)
+    assert sim.deliver(lambda _: 200) == []
+    assert sim.events.retrieve(event.id).pending_webhooks == 1
+    assert [attempt.endpoint_id for attempt, _ in sim.advance(300, lambda _: 200)] == [other.id]
+    assert sim.events.retrieve(event.id).pending_webhooks == 0
+
+
 def test_any_body_is_signed_as_stripe_would(clock: ManualClock) -> None:
     body = b'{"id": "evt_mine", "object": "event"}'
     header = sign(body, ["whsec_new", "whsec_old"], int(clock.now()))

@@ -205,7 +205,9 @@ class Deliveries:
             delivery = heappop(heap)[3]
             endpoint = self._endpoints.get(delivery.endpoint_id)
             if endpoint is None or not (endpoint.enabled or delivery.by_hand):
-                self._done(delivery.event.id)
+                # What is sent by hand was never counted as pending: to take it off would hide another's delivery.
+                if not delivery.by_hand:
+                    self._done(delivery.event.id)
             elif (
                 (plan.script or plan.delivery_rates)
                 and not delivery.delayed
