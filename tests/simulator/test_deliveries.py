@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import stripe
 
-from tillport.simulator import Attempt, Fault, Faults, ManualClock, Simulator, sign
+from tillport.simulator import ApiError, Attempt, Fault, Faults, ManualClock, Simulator, sign
 
 PAY = {"amount": 2000, "currency": "usd", "confirm": True, "payment_method": "pm_card_visa"}
 
@@ -163,6 +163,44 @@ def test_a_resend_to_an_endpoint_that_goes_away_takes_nothing_from_another(
     assert sim.events.retrieve(event.id).pending_webhooks == 1
     assert [attempt.endpoint_id for attempt, _ in sim.advance(300, lambda _: 200)] == [other.id]
     assert sim.events.retrieve(event.id).pending_webhooks == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hook.test/",
+        "HTTPS://hook.test:8443/in?a=b",
+        "http://[::1]:80/",
+        "http://f\u00fcr.test/\u00fc",
+        f"http://{'a' * 63}.test./",
+    ],
+)
+def test_an_endpoint_may_be_anywhere(sim: Simulator, url: str) -> None:
+    assert sim.webhook_endpoints.create(url=url, enabled_events=["*"]).url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("hook.test/in", "explicit scheme"),
+        ("ftp://hook.test/", "explicit scheme"),
+        ("", "explicit scheme"),
+        ("http://", "Not a valid URL"),
+        ("http:///in", "Not a valid URL"),
+        ("http://hook.test/a b", "Not a valid URL"),
+        ("http://hook.test:0x50/", "Not a valid URL"),
+        ("http://hook.test:99999/", "Not a valid URL"),
+        ("http://[::1/", "Not a valid URL"),
+        ("http://hook..test/in", "Not a valid URL"),
+        ("http://.hook.test/in", "Not a valid URL"),
+        (f"http://{'a' * 64}.test/in", "Not a valid URL"),
+        ("http://hook.test/\udc80", "Not a valid URL"),
+    ],
+)
+def test_an_endpoint_that_no_request_could_reach_is_refused(sim: Simulator, url: str, words: str) -> None:
+    with pytest.raises(ApiError, match=words):
+        sim.webhook_endpoints.create(url=url, enabled_events=["*"])
+    assert sim.webhook_endpoints.list().data == []
 
 
 def test_any_body_is_signed_as_stripe_would(clock: ManualClock) -> None:

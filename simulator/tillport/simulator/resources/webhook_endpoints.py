@@ -38,16 +38,26 @@ class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 def url(value: Any, name: str) -> str:
     read = p.string(value, name)
-    try:
-        parts = urlsplit(read)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        good = False
-    if not good or any(ch <= " " for ch in read):
+    if not read.lower().startswith(("http://", "https://")):
         raise invalid(
             "Invalid URL: An explicit scheme (such as https) must be provided.", name, "url_invalid"
         )
+    if any(ch <= " " for ch in read) or not _reachable(read):
+        raise invalid("Not a valid URL", name, "url_invalid")
     return read
+
+
+def _reachable(url: str) -> bool:
+    """Tell whether a request could be sent there: whether host, port and path can be written at all."""
+    try:
+        url.encode()
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        # As the resolver will: this refuses empty labels and those over 63 characters.
+        host.encode("idna")
+        return bool(host) and (parts.port or 1) > 0
+    except ValueError:  # UnicodeError is one
+        return False
 
 
 def event_type(value: Any, name: str) -> str:
