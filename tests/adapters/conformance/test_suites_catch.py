@@ -1,6 +1,7 @@
 """Negative controls: adapters that are wrong in one way each, and the law that says so."""
 
 import asyncio
+import unicodedata
 from contextlib import asynccontextmanager
 
 import attrs
@@ -19,6 +20,7 @@ from tillport.adapters.memory.event_log import MemoryEventLog
 from tillport.adapters.memory.ledger import MemoryLedger
 from tillport.ports.event_log import EventRefused, LogUnavailable
 from tillport.ports.ledger import Opened
+from tillport.ports.selector import matches
 
 
 @attrs.define
@@ -92,6 +94,81 @@ class ForgetsWhatIsNeeded(MemoryEventLog):
         return await super().forget(received_before=received_before, up_to=up_to + 10**6, now=now)
 
 
+def without_accents(name: str) -> str:
+    return "".join(one for one in unicodedata.normalize("NFD", name) if not unicodedata.combining(one))
+
+
+class IgnoresCase(MemoryEventLog):
+    """Keeps ids as MySQL does by default, or SQLite with `NOCASE`: some are the same as others."""
+
+    fold = staticmethod(str.casefold)
+
+    def _add(self, event):
+        if self.fold(event.id) in {self.fold(known) for known in self._known}:
+            return False
+        return super()._add(event)
+
+
+class CutsIds(IgnoresCase):
+    fold = staticmethod(lambda name: name[:32])
+
+
+class CutsLongIds(IgnoresCase):
+    fold = staticmethod(lambda name: name[:254])
+
+
+class IgnoresSpacesAtTheEnd(IgnoresCase):
+    fold = staticmethod(str.rstrip)
+
+
+class IgnoresAccents(IgnoresCase):
+    fold = staticmethod(without_accents)
+
+
+class SelectsByAnyCase(MemoryEventLog):
+    fold = staticmethod(str.casefold)
+
+    async def read(self, *, after, where=None, limit=100):
+        page = await super().read(after=after)
+        wanted = attrs.evolve(where, value=self.fold(where.value))
+        found = tuple(one for one in page.events if self._selected(wanted, one.event))
+        return attrs.evolve(page, events=found)
+
+    def _selected(self, wanted, event):
+        fields = {
+            name: self.fold(value) if isinstance(value, str) else value
+            for name, value in event.fields().items()
+        }
+        return matches(wanted, fields, [self.fold(alias) for alias in event.aliases])
+
+
+class SelectsAliasesByAnyCase(SelectsByAnyCase):
+    def _selected(self, wanted, event):
+        return matches(wanted, event.fields(), [alias.casefold() for alias in event.aliases])
+
+    async def read(self, *, after, where=None, limit=100):
+        if where.field != "id":
+            return await MemoryEventLog.read(self, after=after, where=where, limit=limit)
+        return await super().read(after=after, where=where, limit=limit)
+
+
+class SelectsWithoutSpaces(SelectsByAnyCase):
+    fold = staticmethod(str.rstrip)
+
+
+class RemembersTheForgottenByAnyCase(MemoryEventLog):
+    forgotten = frozenset()
+
+    async def forget(self, **age):
+        before = {one.event.id for one in self._events}
+        gone = await super().forget(**age)
+        self.forgotten = {id_.casefold() for id_ in before - {one.event.id for one in self._events}}
+        return gone
+
+    def _add(self, event):
+        return event.id.casefold() not in self.forgotten and super()._add(event)
+
+
 class RecordsDespiteTheOutage(MemoryEventLog):
     async def record(self, events):
         if not self.available:
@@ -110,6 +187,15 @@ class RecordsDespiteTheOutage(MemoryEventLog):
         (LosesOneInTen, log_suite.what_was_recorded_is_read_in_its_order),
         (SkipsAfterAFullPage, log_suite.what_was_recorded_is_read_in_its_order),
         (IgnoresSelectors, log_suite.a_selector_finds_what_it_describes),
+        (IgnoresCase, log_suite.events_with_nearly_the_same_id_are_different),
+        (CutsIds, log_suite.events_with_nearly_the_same_id_are_different),
+        (CutsLongIds, log_suite.events_with_nearly_the_same_id_are_different),
+        (IgnoresSpacesAtTheEnd, log_suite.events_with_nearly_the_same_id_are_different),
+        (IgnoresAccents, log_suite.events_with_nearly_the_same_id_are_different),
+        (SelectsByAnyCase, log_suite.a_selector_takes_nothing_for_what_it_is_nearly),
+        (SelectsAliasesByAnyCase, log_suite.a_selector_takes_nothing_for_what_it_is_nearly),
+        (SelectsWithoutSpaces, log_suite.a_selector_takes_nothing_for_what_it_is_nearly),
+        (RemembersTheForgottenByAnyCase, log_suite.forgetting_an_event_forgets_no_other_that_is_nearly_it),
         (ForgetsIds, log_suite.a_forgotten_event_is_never_recorded_again),
         (NeverSaysReset, log_suite.a_reader_behind_the_horizon_is_told),
         (ForgetsWhatIsNeeded, log_suite.retention_keeps_what_consumers_need_and_what_is_young),

@@ -39,6 +39,11 @@ from tillport.adapters.conformance.event_log_keeping import (
     retention_keeps_what_consumers_need_and_what_is_young,
     retention_stops_at_the_first_young_event,
 )
+from tillport.adapters.conformance.event_log_names import (
+    a_selector_takes_nothing_for_what_it_is_nearly,
+    events_with_nearly_the_same_id_are_different,
+    forgetting_an_event_forgets_no_other_that_is_nearly_it,
+)
 from tillport.adapters.conformance.samples import NOON, event
 from tillport.ports.event_log import EventLog, EventRefused, LogUnavailable, RecordedEvent
 from tillport.ports.selector import AllOf, Compare, matches
@@ -282,6 +287,8 @@ _ALWAYS: Final[tuple[Law, ...]] = (
     a_log_opened_again_has_everything,
     a_page_without_hits_moves_to_the_head,
     a_selector_finds_what_it_describes,
+    events_with_nearly_the_same_id_are_different,
+    a_selector_takes_nothing_for_what_it_is_nearly,
     an_event_that_no_store_can_hold_is_refused_with_its_whole_call,
 )
 
@@ -291,6 +298,7 @@ _SEVERAL: Final[tuple[Law, ...]] = (two_logs_on_one_store_are_one_log, no_reader
 
 _HOUSEKEEPING: Final[tuple[Law, ...]] = (
     a_forgotten_event_is_never_recorded_again,
+    forgetting_an_event_forgets_no_other_that_is_nearly_it,
     retention_keeps_what_consumers_need_and_what_is_young,
     retention_stops_at_the_first_young_event,
     a_reader_behind_the_horizon_is_told,

@@ -14,6 +14,16 @@ from tillport.ports.payments import ChargeOrder
 NOON: Final = 1_700_000_000.0
 """A moment to reckon from, Unix seconds."""
 
+_LONG: Final = "x" * 250
+
+NEARLY_ALIKE: Final[tuple[tuple[str, str, str], ...]] = (
+    ("_1aB", "_1Ab", "_1AB"),
+    (f"_{_LONG}1", f"_{_LONG}2", f"_{_LONG}3"),
+    ("_1", "_1 ", " _1"),
+    ("_e", "_\N{LATIN SMALL LETTER E WITH ACUTE}", "_e\N{COMBINING ACUTE ACCENT}"),
+)
+"""Ends of names that databases like to take for one: by case, where a column ends, by spaces, by accents."""
+
 
 def event(number: int, **changes: Any) -> Event:
     """Return the event `evt_<number>`, about a payment of its own unless told otherwise."""
