@@ -239,9 +239,50 @@ class ForgetsTheUnknown(MemoryLedger):
         return self._attempts[key]
 
 
+class SettlesInTwoSteps(MemoryLedger):
+    """Reads, and writes later what it made of that: a success is overwritten."""
+
+    async def settle(self, key, outcome, *, tries):
+        before = self._attempts[key]
+        after = await super().settle(key, outcome, tries=tries)
+        self._attempts[key] = before
+        await asyncio.sleep(0)
+        self._attempts[key] = after
+        return after
+
+
+class TakesOverInTwoSteps(MemoryLedger):
+    async def take_over(self, key, **seen):
+        before = self._attempts[key]
+        taken = await super().take_over(key, **seen)
+        self._attempts[key] = before
+        await asyncio.sleep(0)
+        if taken is not None:
+            self._attempts[key] = taken
+        return taken
+
+
+class IgnoresTheCaseOfKeys(MemoryLedger):
+    fold = staticmethod(str.casefold)
+
+    async def open(self, attempt):
+        alike = [one for key, one in self._attempts.items() if self.fold(key) == self.fold(attempt.key)]
+        return Opened(alike[0], new=False) if alike else await super().open(attempt)
+
+
+class CutsKeys(IgnoresTheCaseOfKeys):
+    fold = staticmethod(lambda key: key[:64])
+
+
 @pytest.mark.parametrize(
     ("broken", "law"),
     [
+        (SettlesInTwoSteps, ledger_suite.an_outcome_stands_against_a_doubt_of_the_same_moment),
+        (SettlesInTwoSteps, ledger_suite.an_outcome_stands_against_a_doubt_in_another_ledger),
+        (SettlesInTwoSteps, ledger_suite.of_concurrent_outcomes_the_first_stays),
+        (TakesOverInTwoSteps, ledger_suite.an_outcome_stands_against_a_takeover_of_the_same_moment),
+        (IgnoresTheCaseOfKeys, ledger_suite.keys_that_are_nearly_the_same_are_different),
+        (CutsKeys, ledger_suite.keys_that_are_nearly_the_same_are_different),
         (OpensTwice, ledger_suite.of_concurrent_openings_one_is_new),
         (TakesOverTheBusy, ledger_suite.nothing_else_is_taken_over),
         (ForgetsTheUnknown, ledger_suite.what_follows_what_is_as_the_port_draws_it),

@@ -1,6 +1,6 @@
 """The laws of names: what differs in a single character is another event, another payment, another type.
 
-Stripe's ids differ in case alone, and a database may be made to overlook that: MySQL does by default, SQLite with
+Stripe's ids may differ in case alone, and a database may overlook that: MySQL does by default, SQLite with
 `NOCASE`. An event that is taken for a repetition of another is lost.
 """
 

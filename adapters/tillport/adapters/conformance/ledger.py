@@ -17,13 +17,16 @@ from typing import Final, Protocol, TypeAlias, cast
 
 import attrs
 
-from tillport.adapters.conformance.samples import NOON, attempt
+from tillport.adapters.conformance.samples import NEARLY_ALIKE, NOON, attempt
 from tillport.ports.housekeeping import LedgerHousekeeping
 from tillport.ports.ledger import Attempt, AttemptState, ChargeLedger, LedgerUnavailable, Outcome
 from tillport.ports.money import Money
 
 PATIENCE_SECONDS: Final = 20.0
 """How soon a ledger must work again once its outage is over."""
+
+_RACES: Final = 20
+"""How often two calls are let loose upon each other: which of them comes first is the store's affair."""
 
 FINAL: Final = [state for state in AttemptState if state.final]
 
@@ -183,6 +186,74 @@ async def what_follows_what_is_as_the_port_draws_it(bench: LedgerBench) -> None:
                     assert await ledger.find(written.key) == settled, story
 
 
+async def an_outcome_stands_against_a_doubt_of_the_same_moment(bench: LedgerBench) -> None:
+    """The try that was given up for dead succeeds while the one after it ends in doubt."""
+    async with bench.open() as ledger:
+        await _settled_at_once(ledger, ledger)
+
+
+async def of_concurrent_outcomes_the_first_stays(bench: LedgerBench) -> None:
+    async with bench.open() as ledger:
+        for number in range(_RACES):
+            key = f"key_{number}"
+            await ledger.open(attempt(number, tries=2))
+            answers = await _at_once(
+                number,
+                ledger.settle(key, outcome(AttemptState.SUCCEEDED), tries=1),
+                ledger.settle(key, outcome(AttemptState.DECLINED), tries=2),
+            )
+            assert answers[0] == answers[1] == await ledger.find(key)
+
+
+async def an_outcome_stands_against_a_takeover_of_the_same_moment(bench: LedgerBench) -> None:
+    async with bench.open() as ledger:
+        for number in range(_RACES):
+            key = f"key_{number}"
+            await ledger.open(attempt(number))
+            await _at_once(
+                number,
+                ledger.settle(key, outcome(AttemptState.SUCCEEDED), tries=1),
+                ledger.take_over(key, seen_tries=1, now=NOON + 61, busy_until=NOON + 120),
+            )
+            await _stands(ledger, key)
+
+
+async def _settled_at_once(here: ChargeLedger, there: ChargeLedger) -> None:
+    for number in range(_RACES):
+        key = f"key_{number}"
+        await here.open(attempt(number, tries=2))
+        await _at_once(
+            number,
+            here.settle(key, outcome(AttemptState.SUCCEEDED), tries=1),
+            there.settle(key, outcome(AttemptState.UNKNOWN), tries=2),
+        )
+        await _stands(there, key)
+
+
+async def _at_once(number: int, *calls: Awaitable[Attempt | None]) -> list[Attempt | None]:
+    """Let the calls loose upon each other, now in this order and now in the other."""
+    return list(await asyncio.gather(*(calls if number % 2 == 0 else reversed(calls))))
+
+
+async def _stands(ledger: ChargeLedger, key: str) -> None:
+    found = await ledger.find(key)
+    assert found is not None
+    assert found.outcome == outcome(AttemptState.SUCCEEDED), "the money moved, and nothing may unsay it"
+
+
+async def keys_that_are_nearly_the_same_are_different(bench: LedgerBench) -> None:
+    written = [
+        attempt(number, key=f"key{end}")
+        for number, end in enumerate(end for family in NEARLY_ALIKE for end in family)
+    ]
+    async with bench.open() as ledger:
+        for one in written:
+            opened = await ledger.open(one)
+            assert (opened.attempt, opened.new) == (one, True)
+        settled = await ledger.settle(written[0].key, outcome(AttemptState.SUCCEEDED), tries=1)
+        assert [await ledger.find(one.key) for one in written] == [settled, *written[1:]]
+
+
 async def settling_what_was_never_opened_is_a_mistake(bench: LedgerBench) -> None:
     async with bench.open() as ledger:
         try:
@@ -240,6 +311,11 @@ async def two_ledgers_on_one_store_are_one_ledger(bench: LedgerBench) -> None:
         )
         assert sum(one is not None for one in taken) == 1
         assert await here.find("key_1") == await there.find("key_1")
+
+
+async def an_outcome_stands_against_a_doubt_in_another_ledger(bench: LedgerBench) -> None:
+    async with bench.open() as here, bench.open() as there:
+        await _settled_at_once(here, there)
 
 
 async def an_outage_is_told_and_changes_nothing(bench: LedgerBench) -> None:
@@ -302,6 +378,10 @@ _ALWAYS: Final[tuple[Law, ...]] = (
     a_takeover_begins_another_try,
     nothing_else_is_taken_over,
     what_follows_what_is_as_the_port_draws_it,
+    an_outcome_stands_against_a_doubt_of_the_same_moment,
+    of_concurrent_outcomes_the_first_stays,
+    an_outcome_stands_against_a_takeover_of_the_same_moment,
+    keys_that_are_nearly_the_same_are_different,
     settling_what_was_never_opened_is_a_mistake,
     a_settled_try_may_be_followed_at_once,
     unsettled_are_those_that_somebody_must_look_at,
@@ -313,7 +393,10 @@ def ledger_laws(capabilities: LedgerCapabilities) -> list[Law]:
     """Return the laws that a ledger with these capabilities must hold."""
     laws = [*_ALWAYS]
     if capabilities.several:
-        laws.append(two_ledgers_on_one_store_are_one_ledger)
+        laws += [
+            two_ledgers_on_one_store_are_one_ledger,
+            an_outcome_stands_against_a_doubt_in_another_ledger,
+        ]
     if capabilities.housekeeping:
         laws.append(an_erased_payment_keeps_what_decides)
     if capabilities.outages:
