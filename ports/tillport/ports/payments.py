@@ -143,6 +143,9 @@ class PaymentGateway(Protocol):
     async def find(self, idempotency_key: str, *, tried_from: float, tried_until: float) -> Payment | None:
         """Tell what became of a charge that was tried between two moments (Unix seconds), without charging.
 
+        A request may arrive long after it was sent. So an implementation waits for a while after `tried_until` before
+        it takes a lack for proof, and a payment that is made in that while is found as one of before is.
+
         Returns the payment; raises `CardDeclined` if it was tried and declined; returns None only on proof
         that Stripe holds no payment under that key. Raises `GatewayUnavailable` or `OutcomeUnknown` when there
         is neither an answer nor such proof.

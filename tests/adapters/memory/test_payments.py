@@ -160,3 +160,70 @@ async def test_the_laws_convict_a_gateway_that_lies(kind):
             broken.add(law.__name__)
     assert broken
     assert broken < {law.__name__ for law in LAWS}
+
+
+class NewestOnly(MemoryGateway):
+    """Negative control: a gateway whose `find` reads one page of the list."""
+
+    async def find(self, idempotency_key, **tried):
+        held, self._held = self._held, self._held[-100:]
+        try:
+            return await super().find(idempotency_key, **tried)
+        finally:
+            self._held = held
+
+
+class ShortKeys(MemoryGateway):
+    """Negative control: a gateway whose keys end where its column does."""
+
+    async def charge(self, order, *, idempotency_key):
+        return await super().charge(order, idempotency_key=idempotency_key[:72])
+
+    async def find(self, idempotency_key, **tried):
+        return await super().find(idempotency_key[:72], **tried)
+
+
+class NarrowWindow(MemoryGateway):
+    """Negative control: a gateway whose `find` believes that what is sent arrives at once."""
+
+    async def find(self, idempotency_key, *, tried_from, tried_until):
+        held, self._held = self._held, [one for one in self._held if one.created <= tried_until]
+        try:
+            return await super().find(idempotency_key, tried_from=tried_from, tried_until=tried_until)
+        finally:
+            self._held = held
+
+
+class WholeSeconds(MemoryGateway):
+    """Negative control: a gateway that asks Stripe for payments that are no older than the request."""
+
+    async def find(self, idempotency_key, *, tried_from, tried_until):
+        held, self._held = self._held, [one for one in self._held if int(one.created) >= tried_from]
+        try:
+            return await super().find(idempotency_key, tried_from=tried_from, tried_until=tried_until)
+        finally:
+            self._held = held
+
+
+class NoDescription(MemoryGateway):
+    """Negative control: a gateway that keeps to itself what was bought."""
+
+    async def charge(self, order, *, idempotency_key):
+        return await super().charge(attrs.evolve(order, description=None), idempotency_key=idempotency_key)
+
+
+@pytest.mark.parametrize(
+    ("kind", "law"),
+    [
+        (NewestOnly, "find_looks_beyond_the_newest_payments"),
+        (ShortKeys, "long_keys_are_told_apart_by_their_ends"),
+        (NarrowWindow, "find_sees_what_arrived_late"),
+        (WholeSeconds, "find_sees_a_payment_of_the_same_second"),
+        (NoDescription, "what_is_bought_is_shown_at_stripe"),
+    ],
+)
+async def test_a_law_convicts_a_gateway_that_is_wrong_in_one_way(kind, law):
+    bench = Bench()
+    bench.gateway = kind(bench.clock, absence_seconds=bench.absence_seconds)
+    with pytest.raises((AssertionError, TillportError)):
+        await {one.__name__: one for one in LAWS}[law](bench)

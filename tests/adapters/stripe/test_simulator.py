@@ -6,7 +6,14 @@ import attrs
 import pytest
 from hypothesis import given, settings
 
-from tillport.adapters.conformance.payments import Card, GatewayCapabilities, Moved, Trouble, gateway_laws
+from tillport.adapters.conformance.payments import (
+    DAY_SECONDS,
+    Card,
+    GatewayCapabilities,
+    Moved,
+    Trouble,
+    gateway_laws,
+)
 from tillport.adapters.conformance.payments_judge import histories, judge
 from tillport.adapters.stripe import Patience, StripeConnection, StripeGateway
 from tillport.ports.money import Money
@@ -77,10 +84,12 @@ async def bench_of(face, sim=None):
 LAWS = gateway_laws(GatewayCapabilities(absence_seconds=180.0))
 
 
-@pytest.mark.parametrize("face", ["in process", "http"])
+@pytest.mark.parametrize("face", ["in process", "http", "search lags"])
 @pytest.mark.parametrize("law", LAWS, ids=[law.__name__ for law in LAWS])
 async def test_law(law, face):
     async with bench_of(face) as bench:
+        if face == "search lags":  # `find` has the list alone
+            bench.sim.account.search_lag_seconds = 10 * DAY_SECONDS
         await law(bench)
 
 

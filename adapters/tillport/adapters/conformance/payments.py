@@ -105,6 +105,8 @@ class GatewayBench(Protocol):
 
 GatewayLaw: TypeAlias = Callable[[GatewayBench], Awaitable[None]]
 _TEA = Money(1250, "usd")
+_MANY = 150
+"""More payments than a page of Stripe's list holds."""
 
 
 async def a_good_card_is_charged_and_the_charge_is_the_answer(bench: GatewayBench) -> None:
@@ -116,6 +118,19 @@ async def a_good_card_is_charged_and_the_charge_is_the_answer(bench: GatewayBenc
     assert (shown["amount"], shown["currency"]) == (1250, "usd")
     assert shown["metadata"]["cart"] == "7"
     assert list(await bench.moved()) == [Moved(payment.payment_intent_id, 1250, "usd")]
+
+
+async def what_is_bought_is_shown_at_stripe(bench: GatewayBench) -> None:
+    begun = bench.now()
+    for card in (Card.GOOD, Card.NEEDS_ACTION):
+        order = ChargeOrder(
+            await bench.token(card), _TEA, "Earl Grey, caf\N{LATIN SMALL LETTER E WITH ACUTE}"
+        )
+        key = f"key-{card}"
+        payment = await bench.gateway.charge(order, idempotency_key=key)
+        found = await _found(bench, key, begun, bench.now())
+        for told in (payment, found):
+            assert json.loads(told.body)["description"] == order.description
 
 
 async def amounts_are_taken_as_they_are(bench: GatewayBench) -> None:
@@ -156,6 +171,20 @@ async def different_keys_are_different_charges(bench: GatewayBench) -> None:
         order = ChargeOrder(await bench.token(Card.GOOD), _TEA)
         await bench.gateway.charge(order, idempotency_key=f"key-{number}")
     assert len({moved.payment_intent_id for moved in await bench.moved()}) == 3
+
+
+async def long_keys_are_told_apart_by_their_ends(bench: GatewayBench) -> None:
+    """Ours have 73 characters."""
+    keys = ["tillport_" + "0" * 63 + end for end in "12"]
+    begun = bench.now()
+    payments = [
+        await bench.gateway.charge(ChargeOrder(await bench.token(Card.GOOD), _TEA), idempotency_key=key)
+        for key in keys
+    ]
+    assert len(await bench.moved()) == 2
+    for key, payment in zip(keys, payments, strict=True):
+        found = await _found(bench, key, begun, bench.now())
+        assert found.payment_intent_id == payment.payment_intent_id
 
 
 async def one_key_with_another_order_is_unknown_and_moves_nothing_more(bench: GatewayBench) -> None:
@@ -263,6 +292,18 @@ async def find_tells_what_became_of_a_lost_charge(bench: GatewayBench) -> None:
     assert len(await bench.moved()) == 2
 
 
+async def find_looks_beyond_the_newest_payments(bench: GatewayBench) -> None:
+    """More payments came after it than Stripe shows at once."""
+    begun = bench.now()
+    order = ChargeOrder(await bench.token(Card.GOOD), Money(777, "usd"))
+    first = await bench.gateway.charge(order, idempotency_key="key-0")
+    for number in range(1, _MANY + 1):
+        other = ChargeOrder(await bench.token(Card.GOOD), _TEA)
+        await bench.gateway.charge(other, idempotency_key=f"key-{number}")
+    found = await _found(bench, "key-0", begun, bench.now())
+    assert found.payment_intent_id == first.payment_intent_id
+
+
 async def find_proves_absence(bench: GatewayBench) -> None:
     begun = bench.now()
     await bench.gateway.charge(ChargeOrder(await bench.token(Card.GOOD), _TEA), idempotency_key="key-0")
@@ -279,6 +320,31 @@ async def find_proves_absence(bench: GatewayBench) -> None:
 async def absence_is_no_proof_too_early(bench: GatewayBench) -> None:
     begun = bench.now()
     await _fails(OutcomeUnknown, bench.gateway.find("key-1", tried_from=begun, tried_until=bench.now()))
+
+
+async def find_sees_a_payment_of_the_same_second(bench: GatewayBench) -> None:
+    """Stripe's dates are whole seconds, so that a payment may seem older than its request."""
+    bench.advance(0.75)
+    begun = bench.now()
+    order = ChargeOrder(await bench.token(Card.GOOD), _TEA)
+    payment = await bench.gateway.charge(order, idempotency_key="key-1")
+    found = await _found(bench, "key-1", begun, begun)
+    assert found.payment_intent_id == payment.payment_intent_id
+
+
+def _late(absence_seconds: float) -> GatewayLaw:
+    async def find_sees_what_arrived_late(bench: GatewayBench) -> None:
+        """The request was given up, and arrived while `find` would not yet have taken a lack for proof."""
+        begun = bench.now()
+        bench.advance(0.9 * absence_seconds)
+        order = ChargeOrder(await bench.token(Card.GOOD), _TEA)
+        await bench.gateway.charge(order, idempotency_key="key-1")
+        for seconds in (0, DAY_SECONDS):
+            bench.advance(seconds)
+            found = await _found(bench, "key-1", begun, begun)
+            assert [found.payment_intent_id] == [moved.payment_intent_id for moved in await bench.moved()]
+
+    return find_sees_what_arrived_late
 
 
 async def find_takes_no_trouble_for_absence(bench: GatewayBench) -> None:
@@ -304,13 +370,20 @@ async def no_error_shows_the_token(bench: GatewayBench) -> None:
         assert error.remedy
 
 
-_MOVES_TIME = (one_key_charges_once_for_nearly_a_day, find_proves_absence, find_takes_no_trouble_for_absence)
+_MOVES_TIME = (
+    one_key_charges_once_for_nearly_a_day,
+    find_proves_absence,
+    find_sees_a_payment_of_the_same_second,
+    find_takes_no_trouble_for_absence,
+)
 _ALWAYS: tuple[GatewayLaw, ...] = (
     a_good_card_is_charged_and_the_charge_is_the_answer,
+    what_is_bought_is_shown_at_stripe,
     amounts_are_taken_as_they_are,
     one_key_charges_once,
     one_key_charges_once_at_the_same_time,
     different_keys_are_different_charges,
+    long_keys_are_told_apart_by_their_ends,
     one_key_with_another_order_is_unknown_and_moves_nothing_more,
     a_used_token_is_refused_under_another_key,
     a_token_that_does_not_exist_is_refused,
@@ -320,6 +393,7 @@ _ALWAYS: tuple[GatewayLaw, ...] = (
     a_lost_request_is_unknown_and_works_under_the_same_key,
     who_is_turned_away_moved_nothing_and_may_come_again,
     find_tells_what_became_of_a_lost_charge,
+    find_looks_beyond_the_newest_payments,
     no_error_shows_the_token,
 )
 
@@ -331,7 +405,19 @@ def gateway_laws(capabilities: GatewayCapabilities) -> tuple[GatewayLaw, ...]:
         laws += _MOVES_TIME
     if capabilities.absence_seconds > 0:
         laws += (absence_is_no_proof_too_early,)
+        if capabilities.time_moves:
+            laws += (_late(capabilities.absence_seconds),)
     return laws
+
+
+async def _found(bench: GatewayBench, key: str, tried_from: float, tried_until: float) -> Payment:
+    """Return what `find` tells of a payment that is there: no answer and none are both a broken law."""
+    try:
+        found = await bench.gateway.find(key, tried_from=tried_from, tried_until=tried_until)
+    except TillportError as error:
+        raise AssertionError(f"a payment is there, and find says {error!r}") from error
+    assert found is not None, "a payment is there, and find says that there is none"
+    return found
 
 
 async def _fails(expected: type[TillportError], asked: Awaitable[object]) -> TillportError:
