@@ -1,6 +1,7 @@
 """Charge once (promise 1), whatever is repeated, lost or interrupted."""
 
 import asyncio
+from typing import Any
 
 import attrs
 import pytest
@@ -153,6 +154,29 @@ async def test_a_policy_that_changed_its_mind_does_not_hide_an_outcome() -> None
     first = await counter.charge()
     counter.using = attrs.evolve(counter.using, policy=MaximumAmount({"usd": 1_000}))
     assert (await counter.charge()).outcome == first.outcome
+
+
+@pytest.mark.parametrize(
+    ("param", "change"),
+    [
+        ("metadata", {"metadata": {"order": 12}}),
+        ("metadata", {"metadata": {12: "order"}}),
+        ("metadata", {"metadata": {"order": "\ud800"}}),
+        ("description", {"description": 12}),
+        ("description", {"description": "\udfff"}),
+        ("money", {"money": 1250}),
+        ("token", {"token": None}),
+    ],
+)
+async def test_what_no_ledger_can_hold_is_refused_before_it_is_written(
+    param: str, change: dict[str, Any]
+) -> None:
+    counter = Counter()
+    order = attrs.evolve(ChargeOrder("tok_visa", Money(1250, "usd")), **change)
+    with pytest.raises(InvalidOrder) as refused:
+        await charge(order, counter.using, caller=SHOP, nonce="1", idempotency_key="order-1")
+    assert refused.value.param == param
+    assert counter.ledger.attempts() == []
 
 
 @pytest.mark.parametrize(

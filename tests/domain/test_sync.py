@@ -47,6 +47,14 @@ def test_an_adapter_that_waits_is_reported_instead_of_hanging() -> None:
         run(asyncio.sleep(0))
 
 
+def test_an_adapter_that_asks_for_the_loop_before_it_waits_is_reported_too() -> None:
+    async def ask() -> None:
+        asyncio.get_running_loop()
+
+    with pytest.raises(Suspended, match="await the till"):
+        run(ask())
+
+
 def test_what_the_coroutine_raises_comes_through() -> None:
     async def fails() -> None:
         raise LookupError("as it was")

@@ -1,7 +1,13 @@
 """The selector tree refuses what events do not have, and selects by any alias."""
 
+from typing import Any
+
 import pytest
 
+from tillport.adapters.sql.sqlite import SqliteEventLog
+from tillport.adapters.sql.sqlite_store import SqliteStore
+from tillport.domain.access import may_hear
+from tillport.ports.access import Caller, CallerKind
 from tillport.ports.selector import AllOf, Compare, InvalidSelector, matches
 
 FIELDS = {"type": "charge.succeeded", "created": 1_700_000_000, "account": None}
@@ -51,3 +57,17 @@ def test_a_missing_field_matches_nothing() -> None:
 def test_what_events_do_not_have_is_refused(bad: tuple[str, str, object]) -> None:
     with pytest.raises(InvalidSelector):
         Compare(*bad)  # type: ignore[arg-type] # what a parser could hand over
+
+
+async def test_text_that_nobody_parsed_is_refused_and_selects_nothing_in_silence(tmp_path) -> None:
+    text: Any = "id = 'ch_1'"
+    with pytest.raises(TypeError, match="parse_selector"):
+        matches(text, {}, [])
+    with pytest.raises(TypeError, match="parse_selector"):
+        may_hear(Caller("shop", CallerKind.SERVER), text)
+    store = SqliteStore(tmp_path / "till.sqlite3")
+    try:
+        with pytest.raises(TypeError, match="parse_selector"):
+            await SqliteEventLog(store).read(after=0, where=text)
+    finally:
+        await store.aclose()

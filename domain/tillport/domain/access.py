@@ -6,7 +6,7 @@ naming it: what it selects must imply `id = '<literal>'`, judged on the parsed t
 
 from tillport.ports.access import Caller, CallerKind
 from tillport.ports.errors import TillportError
-from tillport.ports.selector import AllOf, Compare, Selector
+from tillport.ports.selector import AllOf, Compare, Selector, check_selector
 
 
 class Forbidden(TillportError):
@@ -35,8 +35,10 @@ def names_one_transaction(selector: Selector | None) -> bool:
 def may_hear(caller: Caller, selector: Selector | None, *, open_channel: bool = False) -> None:
     """Let the caller listen to what it selects, or raise `Forbidden`.
 
-    `open_channel` is the setting, off by default, that lets app keys hear every payment's projection.
+    `open_channel` is the setting, off by default, that lets app keys hear every payment's projection. Raises `TypeError` for
+    what is no selector.
     """
+    check_selector(selector)
     if caller.kind is CallerKind.SERVER or open_channel or names_one_transaction(selector):
         return
     raise Forbidden(

@@ -21,6 +21,7 @@ from tillport.ports.access import Caller
 from tillport.ports.clock import Clock
 from tillport.ports.errors import TillportError
 from tillport.ports.ledger import Attempt, AttemptState, ChargeLedger, LedgerUnavailable, Outcome
+from tillport.ports.money import Money
 from tillport.ports.payments import (
     CardDeclined,
     ChargeOrder,
@@ -355,7 +356,22 @@ def _says_unknown(body: bytes) -> bool:
 
 
 def _check(order: ChargeOrder, idempotency_key: str | None) -> None:
+    """Refuse what could be written down and never be read or sent again. Raises `InvalidOrder`."""
     token = order.token
+    if not isinstance(order.money, Money):
+        raise InvalidOrder("The amount is no Money.", param="money", remedy="Hand in Money(1250, 'usd').")
+    if not (order.description is None or _is_text(order.description)):
+        raise InvalidOrder(
+            "The description is no text.", param="description", remedy="Hand in text, or None."
+        )
+    if not all(map(_is_text, (*order.metadata, *order.metadata.values()))):
+        raise InvalidOrder(
+            "Metadata keys and values are text.", param="metadata", remedy='Write numbers as text: "7".'
+        )
+    if not isinstance(token, str):
+        raise InvalidOrder(
+            "The token is no text.", param="token", remedy="Send the tok_… that Stripe gave your client."
+        )
     if (
         not token.startswith("tok_")
         or not token[4:].replace("_", "").isalnum()
@@ -377,6 +393,17 @@ def _check(order: ChargeOrder, idempotency_key: str | None) -> None:
             param="idempotency_key",
             remedy="A UUID is a good key.",
         )
+
+
+def _is_text(value: object) -> bool:
+    """Tell whether it can be sent: half a surrogate pair has no bytes."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _digest(parts: list[Any]) -> str:

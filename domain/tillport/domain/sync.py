@@ -34,8 +34,16 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     except StopIteration as finished:
         result: T = finished.value
         return result
+    except RuntimeError as error:
+        if str(error) != "no running event loop":  # asyncio has no type for that
+            raise
+        raise _suspended() from error
     coroutine.close()
-    raise Suspended(
+    raise _suspended()
+
+
+def _suspended() -> Suspended:
+    return Suspended(
         "An adapter waited for an event loop in a synchronous call.",
         remedy="Hand in adapters that block (the sync SQL adapters, the in-memory ones), or await the till.",
     )

@@ -89,3 +89,16 @@ def matches(
             if not isinstance(actual, int | float) or not isinstance(value, int | float):
                 return False
             return actual >= value if operator == ">=" else actual < value
+    raise no_selector(selector)
+
+
+def no_selector(given: object) -> TypeError:
+    """Return the error for what is no selector, and would otherwise select nothing, in silence."""
+    way_out = ": parse it with tillport.domain.parse_selector" if isinstance(given, str) else ""
+    return TypeError(f"a selector is a Compare, an AllOf or None, not {type(given).__name__}{way_out}")
+
+
+def check_selector(given: object) -> None:
+    """Raise `TypeError` for what is no selector: text, for one, that was not parsed."""
+    if not (given is None or isinstance(given, Compare | AllOf)):
+        raise no_selector(given)

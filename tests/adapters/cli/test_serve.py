@@ -226,6 +226,19 @@ def test_nobody_charges_without_a_key_unless_a_key_is_set_for_that(
         assert call("POST", again.url + path, body=order).status == 503
 
 
+def test_a_page_of_an_origin_that_is_set_may_call(
+    served: Served, environment: dict[str, str], tmp_path: Path
+) -> None:
+    def allowed(url: str) -> str | None:
+        headers = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+        return call("OPTIONS", f"{url}/charges", headers=headers).headers.get("access-control-allow-origin")
+
+    assert allowed(served.url) is None
+    environment["TILLPORT_CORS_ORIGINS"] = "https://shop.example https://other.example"
+    with running(environment, tmp_path / "again.log") as again:
+        assert allowed(again.url) == "https://shop.example"
+
+
 def test_a_stripe_that_is_not_there_is_told_and_nothing_moved(served: Served) -> None:
     answer = call_json(
         "POST",

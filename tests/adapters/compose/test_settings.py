@@ -204,6 +204,29 @@ def test_no_secret_is_ever_shown() -> None:
         pickle.dumps(settings)
 
 
+def test_plain_values_in_python_are_taken_and_hidden_too() -> None:
+    settings = Settings(
+        stripe_secret_key="sk_test_abcdefgh",
+        signing_secrets=["whsec_new"],
+        server_keys="server-key-that-stays-home",
+        currency="usd",
+        maximum_amount_minor=100_000,
+        database_url="sqlite:///till.sqlite3",
+    )
+    settings.check()
+    assert settings == attrs.evolve(settings)
+    assert settings.amount_minor_max == {"usd": 100_000}
+    assert not any(one in repr(settings) for one in ("sk_test", "whsec", "server-key", "till.sqlite3"))
+    with pytest.raises(TypeError, match="a secret is a text, not int"):
+        Settings(stripe_secret_key=5)
+
+
+@pytest.mark.parametrize("value", ["https://shop.example/page", "shop.example", "*"])
+def test_what_no_browser_sends_as_its_origin_is_refused(value: str) -> None:
+    with pytest.raises(SettingsRefused, match="without a path"):
+        read_settings(COMPLETE | {"TILLPORT_CORS_ORIGINS": value})
+
+
 def test_every_setting_is_in_the_reference() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "settings.md").read_text("utf-8")
     for name in NAMES:

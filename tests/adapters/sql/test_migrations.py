@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from contextlib import aclosing, closing
 
 import pytest
@@ -153,3 +155,11 @@ async def test_a_host_may_take_the_tables_into_its_own_migrations(tmp_path, engi
         await log.record([event(1), event(2)])
         assert await log.forget(received_before=event(2).received_at, up_to=99, now=0) == 1
         assert (await log.read(after=0)).reset
+
+
+def test_a_host_that_imports_nothing_else_has_every_table() -> None:
+    """Its autogenerate would propose to drop the others."""
+    program = "from tillport.adapters.sql.schema import metadata_for; print(*metadata_for('sqlite').tables)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(told.stdout.split()) == set(metadata_for("sqlite").tables)
+    assert "tillport_effects" in told.stdout

@@ -1,5 +1,6 @@
 """A text that must not be seen."""
 
+from collections.abc import Iterable
 from typing import NoReturn
 
 
@@ -38,3 +39,25 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A secret is not pickled or copied: reveal() it where it is needed.")
+
+
+def as_secret(value: Secret | str) -> Secret:
+    """Return what was handed in as a secret: a plain text would be shown by the next `repr`.
+
+    >>> as_secret("sk_test_4eC39H")
+    Secret('…')
+    """
+    if isinstance(value, Secret):
+        return value
+    if isinstance(value, str):
+        return Secret(value)
+    raise TypeError(f"a secret is a text, not {type(value).__name__}")
+
+
+def as_secrets(values: Iterable[Secret | str]) -> tuple[Secret, ...]:
+    """Return several as secrets; a text by itself is one.
+
+    >>> as_secrets(["whsec_1", Secret("whsec_2")]), as_secrets("whsec_1")
+    ((Secret('…'), Secret('…')), (Secret('…'),))
+    """
+    return (as_secret(values),) if isinstance(values, Secret | str) else tuple(map(as_secret, values))

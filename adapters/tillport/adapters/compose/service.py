@@ -79,6 +79,7 @@ class Service:
             settings=HttpSettings(
                 currency=settings.currency or "usd",
                 app_id=settings.app_id,
+                cors_origins=settings.cors_origins,
                 default_app_key=settings.default_app_key.reveal() if settings.default_app_key else None,
             ),
             route_handlers=[metrics_of(self, effects=effects)],

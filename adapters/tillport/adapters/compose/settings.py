@@ -6,6 +6,7 @@ at once. Where the values come from (environment, a TOML file) is `tillport.adap
 Own code rather than a settings library: it is these hundred lines, and the words of a refusal are ours to choose.
 """
 
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import attrs
 
 from tillport.adapters.compose.database_url import problem_of
-from tillport.adapters.compose.secret import Secret
+from tillport.adapters.compose.secret import Secret, as_secret, as_secrets
 from tillport.ports.errors import TillportError
 from tillport.ports.money import Money
 
@@ -91,6 +92,20 @@ def _amounts(value: object) -> Mapping[str, int]:
     return {"": _amount(value)}
 
 
+def _limits(limits: Mapping[str, int] | int) -> Mapping[str, int]:
+    """Return a number by itself as the limit of the settings' currency."""
+    return {"": limits} if isinstance(limits, int) else limits
+
+
+def _origins(value: object) -> tuple[str, ...]:
+    parts = value if isinstance(value, list) else _text(value).replace(",", " ").split()
+    origins = tuple(_text(part) for part in parts)
+    for origin in origins:
+        if re.fullmatch(r"https?://[^/?#@\s]+", origin) is None:
+            raise ValueError("must be origins as browsers send them, without a path: https://shop.example")
+    return origins
+
+
 def _port(value: object) -> int:
     if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
         value = int(value)
@@ -141,14 +156,17 @@ class Settings:
     """
 
     stripe_secret_key: Secret | None = attrs.field(
-        default=None, metadata=read_by(_secret, "Stripe's secret or restricted key: `sk_…`, `rk_…`.")
+        default=None,
+        converter=attrs.converters.optional(as_secret),
+        metadata=read_by(_secret, "Stripe's secret or restricted key: `sk_…`, `rk_…`."),
     )
     stripe_publishable_key: str | None = attrs.field(
         default=None,
-        metadata=read_by(_text, "Stripe's publishable key, `pk_…`, for pages that tokenise cards."),
+        metadata=read_by(_text, "Stripe's publishable key, `pk_…`: its mode must be that of the secret key."),
     )
     signing_secrets: tuple[Secret, ...] = attrs.field(
         default=(),
+        converter=as_secrets,
         metadata=read_by(
             _secrets, "The webhook endpoint's signing secrets, `whsec_…`; two while one is rolled."
         ),
@@ -158,6 +176,7 @@ class Settings:
     )
     maximum_amount_minor: Mapping[str, int] = attrs.field(
         default={},
+        converter=_limits,
         metadata=read_by(
             _amounts,
             "The largest charge, in minor units: `100000`, or per currency `usd:100000,eur:90000`. Others are refused. "
@@ -166,15 +185,19 @@ class Settings:
     )
     app_keys: tuple[Secret, ...] = attrs.field(
         default=(),
+        converter=as_secrets,
         metadata=read_by(
             _secrets, "API keys for web pages and phones: they hear about the payments that they name."
         ),
     )
     server_keys: tuple[Secret, ...] = attrs.field(
-        default=(), metadata=read_by(_secrets, "API keys for servers: they hear and read everything.")
+        default=(),
+        converter=as_secrets,
+        metadata=read_by(_secrets, "API keys for servers: they hear and read everything."),
     )
     default_app_key: Secret | None = attrs.field(
         default=None,
+        converter=attrs.converters.optional(as_secret),
         metadata=read_by(
             _secret,
             "The app key that whoever charges at the seed's URL without a key acts as. Unset: that URL asks for one.",
@@ -185,12 +208,21 @@ class Settings:
     )
     database_url: Secret = attrs.field(
         default=Secret("sqlite:///tillport.sqlite3"),
+        converter=as_secret,
         metadata=read_by(_secret, "Where events and charges are kept: `sqlite:///file` or `postgresql://…`."),
     )
     messaging_url: Secret = attrs.field(
         default=Secret("memory:"),
+        converter=as_secret,
         metadata=read_by(
             _secret, "Where events are published to: `memory:`, which is this process, or `nats://…`."
+        ),
+    )
+    cors_origins: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=tuple,
+        metadata=read_by(
+            _origins, "Origins of web pages elsewhere that may call from a browser: `https://shop.example`."
         ),
     )
     open_channel: bool = attrs.field(

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from tillport.adapters.compose.database_url import problem_of
-from tillport.adapters.compose.secret import Secret
+from tillport.adapters.compose.secret import Secret, as_secret
 from tillport.adapters.compose.settings import SettingsRefused
 from tillport.adapters.memory.doorbell import LocalDoorbell
 from tillport.adapters.runtime import SystemClock
@@ -65,13 +65,13 @@ def system_clock() -> Clock:
 
 @asynccontextmanager
 async def open_stores(
-    database_url: Secret, clock: Clock, *, writes_apart: bool = False
+    database_url: Secret | str, clock: Clock, *, writes_apart: bool = False
 ) -> AsyncIterator[Stores]:
     """Open the store, and close it on the way out. Raises `SettingsRefused` for a URL that can't be served.
 
     With `writes_apart` a process of its own writes to a SQLite file (`tillport.adapters.sql.sqlite_process`).
     """
-    url = readable(database_url)
+    url = readable(as_secret(database_url))
     if url.startswith("sqlite"):
         opened = _sqlite(sqlite_path(url), clock, writes_apart=writes_apart)
     else:

@@ -279,8 +279,16 @@ def drive(doing: Awaitable[None]) -> None:
         coroutine.send(None)
     except StopIteration:
         return
+    except RuntimeError as error:
+        if str(error) != "no running event loop":  # asyncio has no type for that
+            raise
+        raise _suspended() from error
     coroutine.close()
-    raise HandlerSuspended(
+    raise _suspended()
+
+
+def _suspended() -> HandlerSuspended:
+    return HandlerSuspended(
         "A handler awaited something, and this queue's database blocks: there is no event loop.",
         remedy="Register a plain function, or use AsyncEffectQueue.",
     )

@@ -173,6 +173,9 @@ event.listen(log_state, "after_create", _HORIZON)
 
 def tables_for(dialect: str) -> list[Table]:
     """Return the tables that a dialect (`sqlite`, `postgresql`) needs, in the order to create them."""
+    # It puts its own into `metadata`, and takes that from here: it can only be imported once this module is whole.
+    from tillport.adapters.sql import effects_tables  # noqa: F401
+
     return [table for table in metadata.sorted_tables if table.info.get("only", dialect) == dialect]
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from tillport.adapters.sql.rows import event_selection
 from tillport.adapters.sql.schema import aliases, events
 from tillport.adapters.sql.statements import Compiled, compiled
-from tillport.ports.selector import AllOf, Compare, Selector
+from tillport.ports.selector import AllOf, Compare, Selector, no_selector
 
 Shape = tuple[tuple[str, str], ...]
 
@@ -44,6 +44,8 @@ def leaves(selector: Selector | None) -> Iterator[Compare]:
                 yield from leaves(part)
         case Compare() as one:
             yield one
+        case _:
+            raise no_selector(selector)
 
 
 def shape_of(selector: Selector | None) -> Shape:
