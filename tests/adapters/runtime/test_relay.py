@@ -171,7 +171,17 @@ async def test_a_clock_that_is_set_back_does_not_let_the_lease_lapse(world) -> N
     await relay.step()
     world.clock.advance(-3600)
     await relay.step()
-    assert await world.cursors.claim("relay", owner="two", now=world.clock.now() + 5, until=0) is None
+    soon = world.clock.now() + 5
+    assert await world.cursors.claim("relay", owner="two", now=soon, until=soon + 9) is None
+
+
+async def test_a_lease_from_before_the_clock_was_set_back_outlives_nobody(world) -> None:
+    await world.relay("dead", lease_seconds=9).step()
+    await world.log.record([event(1)])
+    world.clock.advance(-3600)
+    async with world.loop(world.relay("two", lease_seconds=9)):
+        await world.pass_time(12)
+        assert told(world) == ["evt_1"]
 
 
 async def test_an_idle_relay_looks_once_a_second_and_writes_a_lease_in_three(world) -> None:

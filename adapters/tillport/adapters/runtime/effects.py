@@ -196,7 +196,12 @@ class EffectsWork(Generic[Tx]):
         # An error's text may quote what must not stand in a log: people find it in the queue.
         for effect in worked.failed:
             logger.warning(
-                "%s failed on %s (%d times); it is tried again", effect.handler, effect.event_id, effect.tries
+                "%s failed on %s (%d times) with %s; it is tried again: see `tillport effects show %s`",
+                effect.handler,
+                effect.event_id,
+                effect.tries,
+                (effect.error or "").partition(":")[0],
+                effect.event_id,
             )
         for effect in worked.dead:
             logger.error(
