@@ -42,8 +42,13 @@ def dbapi(path: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def engine(path: Path, **options: Any) -> Iterator[Any]:
-    made = create_engine(f"sqlite:///{path}", connect_args={"timeout": patience["seconds"]})
+def engine(path: Path, level: str | None = None, **options: Any) -> Iterator[Any]:
+    made = create_engine(
+        f"sqlite:///{path}",
+        connect_args={"timeout": patience["seconds"]},
+        # With SQLAlchemy's rollback left out wherever it thinks that there is nothing to roll back.
+        **({"isolation_level": level, "skip_autocommit_rollback": True} if level else {}),
+    )
     try:
         event.listen(made, "connect", lambda raw, _: raw.execute("PRAGMA foreign_keys = ON"))
         yield EngineEffectQueue(made, threads=2, **options)
@@ -53,6 +58,10 @@ def engine(path: Path, **options: Any) -> Iterator[Any]:
 
 def session(path: Path) -> Any:
     return engine(path, lend=as_session)
+
+
+def autocommit(path: Path) -> Any:
+    return engine(path, "AUTOCOMMIT")
 
 
 _aliases = count(1)
@@ -77,6 +86,7 @@ STACKS: dict[str, Callable[[Path], Any]] = {
     "dbapi": dbapi,
     "engine": engine,
     "session": session,
+    "autocommit": autocommit,
     "django": django,
 }
 
@@ -102,7 +112,7 @@ class Bench:
         self._execute(transaction, SPOIL)
 
     def _execute(self, transaction, statement, *line):
-        if self.stack in (engine, session):
+        if self.stack in (engine, session, autocommit):
             transaction.execute(text(statement), {"line": line[0]} if line else {})
         elif self.stack is django:
             with transaction.cursor() as cursor:

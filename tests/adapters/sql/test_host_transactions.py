@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tillport.adapters.conformance.event_log import EventLogCapabilities, event_log_laws
 from tillport.adapters.conformance.event_log_histories import check_event_log_histories
 from tillport.adapters.conformance.samples import event
+from tillport.adapters.sql.autocommit import NoTransaction
 from tillport.adapters.sql.host import record_on, record_on_async, record_with
 from tillport.adapters.sql.sqlite import SqliteEventLog
 from tillport.adapters.sql.sqlite_store import SqliteStore
@@ -174,6 +175,19 @@ async def test_a_cursor_keeps_the_transaction_that_it_has(tmp_path, engine) -> N
         connection.rollback()
         assert cursor.execute("SELECT count(*) FROM orders").fetchone() == (0,)
         assert cursor.execute('SELECT count(*) FROM "StripeEvents"').fetchone() == (0,)
+
+
+async def test_a_connection_in_autocommit_is_refused_unless_the_host_began(tmp_path, log, engine) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "host.sqlite3", isolation_level=None)) as connection:
+        with pytest.raises(NoTransaction):
+            record_with(connection.cursor(), [event(1)], dialect="sqlite", paramstyle="qmark")
+        connection.execute("BEGIN")
+        assert record_with(connection.cursor(), [event(1)], dialect="sqlite", paramstyle="qmark") == [True]
+        connection.execute("ROLLBACK")
+    alone = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with alone.begin() as connection, pytest.raises(NoTransaction):
+        record_on(connection, [event(1)])
+    assert await log.head() == 0
 
 
 def test_other_databases_and_styles_are_refused() -> None:

@@ -20,6 +20,7 @@ import attrs
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
+from tillport.adapters.sql.autocommit import set_level
 from tillport.adapters.sql.effects_statements import (
     POSTGRESQL_EFFECTS,
     Values,
@@ -35,6 +36,7 @@ from tillport.adapters.sql.effects_statements import (
 from tillport.adapters.sql.effects_tables import CREATION_LOCK, effects_ddl
 from tillport.ports.effects import Effect, EffectState, Performed, Standing
 from tillport.ports.errors import TillportError
+from tillport.ports.event_log import LogUnavailable
 
 Tx = TypeVar("Tx")
 
@@ -71,7 +73,8 @@ class AsyncEffectQueue(Generic[Tx]):
     """An effect queue on an async engine of PostgreSQL. The engine stays its owner's.
 
     `lend` makes what handlers get of the connection: `as_async_connection`, `as_async_session`, or your own. The
-    engine's isolation level may be any; READ COMMITTED, PostgreSQL's own, never makes a round start over.
+    engine's isolation level may be any; READ COMMITTED, PostgreSQL's own, never makes a round start over. Where it is
+    AUTOCOMMIT our transactions, and what handlers are lent, are in READ COMMITTED.
     """
 
     _engine: AsyncEngine
@@ -136,8 +139,11 @@ class AsyncEffectQueue(Generic[Tx]):
             raise unavailable(error) from error
         try:
             try:
+                await set_level(connection)
                 marked = set((await connection.execute(_TEXTS["mark"], ids_of(effects))).scalars())
                 driver: Any = (await connection.get_raw_connection()).driver_connection
+            except LogUnavailable:
+                raise
             except Exception as error:
                 raise unavailable(error) from error
             with _guarded(connection):
@@ -232,8 +238,12 @@ class AsyncEffectQueue(Generic[Tx]):
     async def _statement(self) -> AsyncIterator[AsyncConnection]:
         """Lend ourselves a transaction for our own statements."""
         try:
-            async with self._engine.begin() as connection:
-                yield connection
+            async with self._engine.connect() as connection:
+                await set_level(connection)
+                async with connection.begin():
+                    yield connection
+        except LogUnavailable:
+            raise
         except Exception as error:
             raise unavailable(error) from error
 

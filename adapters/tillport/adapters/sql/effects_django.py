@@ -17,6 +17,7 @@ import attrs
 from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql, sqlite
 
+from tillport.adapters.sql.autocommit import NoTransaction
 from tillport.adapters.sql.effects_stacks import positional, rows_of
 from tillport.adapters.sql.effects_statements import Values
 from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work
@@ -60,6 +61,11 @@ class _DjangoStack:
     def transaction(self) -> Iterator[Work[Any]]:
         connection = self._connection
         connection.close_if_unusable_or_obsolete()
+        if not (connection.in_atomic_block or connection.get_autocommit()):
+            raise NoTransaction(  # atomic() would neither begin nor commit
+                "Django's autocommit is off for this database.",
+                remedy="Leave `AUTOCOMMIT` as it is by default.",
+            )
         with self._django.transaction.atomic(using=self._using, durable=True), connection.cursor() as cursor:
             yield _DjangoWork(connection, cursor, self._django.transaction, self.dialect)
             if connection.needs_rollback:  # or the end of atomic() would roll back without a word

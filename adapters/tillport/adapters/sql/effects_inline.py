@@ -18,6 +18,8 @@ import attrs
 from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tillport.adapters.sql.autocommit import set_level
+from tillport.adapters.sql.effects_stacks import begun
 from tillport.adapters.sql.effects_sync import drive
 from tillport.adapters.sql.host import record_on, record_on_async
 from tillport.ports.event_log import Event, EventLog, EventRefused, LogUnavailable, Page, RecordedEvent
@@ -61,15 +63,20 @@ class AsyncInlineLog(_Reading):
     async def record(self, events: Sequence[Event]) -> Sequence[bool]:
         """See `EventLog.record`. Raises `EffectFailed` when `act` does; then nothing is recorded."""
         try:
-            async with self._engine.begin() as connection:
-                new = await record_on_async(connection, events)
-                for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
-                    await self._act(connection, event)
-                return new
+            async with self._engine.connect() as connection:
+                await set_level(connection)
+                async with connection.begin():
+                    return await self._record(connection, events)
         except EventRefused:
             raise
         except Exception as error:
             raise _failed(error) from error
+
+    async def _record(self, connection: AsyncConnection, events: Sequence[Event]) -> Sequence[bool]:
+        new = await record_on_async(connection, events)
+        for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
+            await self._act(connection, event)
+        return new
 
 
 @attrs.frozen
@@ -85,10 +92,7 @@ class InlineLog(_Reading):
 
     def _record(self, events: Sequence[Event]) -> Sequence[bool]:
         try:
-            with self._engine.begin() as connection:
-                raw = connection.connection.driver_connection
-                if connection.dialect.name == "sqlite" and not getattr(raw, "in_transaction", False):
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+            with begun(self._engine) as connection:
                 new = record_on(connection, events)
                 for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
                     drive(self._act(connection, event))

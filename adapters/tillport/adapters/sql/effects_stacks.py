@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Dialect, Engine, NestedTransaction, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from tillport.adapters.sql.autocommit import level_for
 from tillport.adapters.sql.effects_statements import Values
 from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work
 from tillport.adapters.sql.statements import Compiled, compiled
@@ -73,16 +74,29 @@ class _EngineStack(Generic[Tx]):
 
     @contextmanager
     def transaction(self) -> Iterator[Work[Tx]]:
-        with self._engine.begin() as connection:
-            if self.dialect.name == "sqlite" and not getattr(
-                connection.connection.driver_connection, "in_transaction", False
-            ):
-                # sqlite3 begins by itself only before certain statements, and then DEFERRED.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+        with begun(self._engine) as connection:
             yield _EngineWork(connection, self._lend)
 
     def close(self) -> None:
         """Do nothing: the pool is the engine's."""
+
+
+@contextmanager
+def begun(engine: Engine) -> Iterator[Connection]:
+    """Lend a connection inside a transaction, whatever the engine's isolation level: AUTOCOMMIT too.
+
+    Commits at the end. Raises `NoTransaction` where there can't be one.
+    """
+    with engine.connect() as connection:
+        level = level_for(connection)
+        if level is not None:
+            connection.execution_options(isolation_level=level)
+        with connection.begin():
+            driver = connection.connection.driver_connection
+            if engine.dialect.name == "sqlite" and not getattr(driver, "in_transaction", False):
+                # sqlite3 begins by itself only before certain statements, and then DEFERRED.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
 
 
 @attrs.define

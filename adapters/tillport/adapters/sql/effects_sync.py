@@ -210,7 +210,7 @@ class SyncEffectQueue(Generic[Tx]):
                 begun = True
                 return [self._try(work, sql, effect, run) for effect in effects]
         except Exception as error:
-            if begun:
+            if begun or isinstance(error, LogUnavailable):
                 raise
             raise unavailable(error) from error
 
@@ -244,6 +244,8 @@ class SyncEffectQueue(Generic[Tx]):
             try:
                 with self._stack.transaction() as begun:
                     return work(begun, STATEMENTS[self._stack.dialect.name])
+            except LogUnavailable:
+                raise
             except Exception as error:
                 raise unavailable(error) from error
 

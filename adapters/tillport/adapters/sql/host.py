@@ -13,7 +13,8 @@
 
 Nothing here begins, commits or rolls back, and nothing wraps a host's connection in an engine of ours: that engine's
 first look at it would silently end the host's transaction. An event recorded this way is in the log when the host
-commits, and readers see it a moment after.
+commits, and readers see it a moment after. A connection in autocommit, on which nothing was begun, is refused
+(`NoTransaction`): the event would be there without the host's effect of it.
 
 A host that catches an error of the database and goes on does what its database demands: on PostgreSQL, a savepoint.
 
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from sqlalchemy import Connection
 
+from tillport.adapters.sql.autocommit import refuse_autocommit
 from tillport.adapters.sql.postgres_statements import ANNOUNCE, PLAIN_VALUES, record_statement, record_values
 from tillport.adapters.sql.sqlite_events import first_of_each, record_through
 from tillport.adapters.sql.sqlite_writes import Execute
@@ -58,8 +60,9 @@ def record_on(connection: Connection, events: Sequence[Event]) -> list[bool]:
     """Record the events in the transaction of a SQLAlchemy connection, and say of each whether it is new.
 
     Everything else is as `EventLog.record` has it, except that the caller commits. Raises `EventRefused` before
-    anything is written, and the database's own errors.
+    anything is written, and `NoTransaction` where each statement commits itself; and the database's own errors.
     """
+    refuse_autocommit(connection.connection.dbapi_connection)
     style: Any = connection.dialect.paramstyle
     name: Any = connection.dialect.name
     return _record(connection.exec_driver_sql, events, name, style)
@@ -77,6 +80,8 @@ def record_with(
 
     Django's cursors are of the style `format` on every database.
     """
+
+    refuse_autocommit(getattr(cursor, "connection", None))
 
     def execute(text: str, values: tuple[Any, ...]) -> Cursor:
         cursor.execute(text, values)

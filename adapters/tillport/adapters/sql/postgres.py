@@ -20,6 +20,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from tillport.adapters.sql.autocommit import refuse_autocommit
 from tillport.adapters.sql.own_events import OwnEvents
 from tillport.adapters.sql.postgres_pool import Connection
 from tillport.adapters.sql.postgres_positions import Sequencer
@@ -113,12 +114,13 @@ async def record_on_asyncpg(connection: Connection, events: Sequence[Event]) -> 
 
     Everything else is as `EventLog.record` has it, except that the caller commits: the event is in the log when the
     host's transaction is, and readers see it a moment after. Raises `EventRefused` before anything is written, and
-    asyncpg's own errors. For other connections see `tillport.adapters.sql.host`.
+    `NoTransaction` outside of one; and asyncpg's own errors. For other connections see `tillport.adapters.sql.host`.
     """
     for event in events:
         refuse_unrecordable(event)
     if not events:
         return []
+    refuse_autocommit(connection)
     values = record_values(events)
     rows = await connection.fetch(_RECORD if len(values) == PLAIN_VALUES else _RECORD_WITH_ALIASES, *values)
     if rows:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from importlib import import_module
 from itertools import count
 from typing import Any
@@ -29,6 +29,7 @@ from tillport.adapters.conformance.effects_histories import check_effects_histor
 from tillport.adapters.conformance.samples import NOON, event
 from tillport.adapters.memory.clock import ManualClock
 from tillport.adapters.memory.event_log import MemoryEventLog
+from tillport.adapters.sql.autocommit import NoTransaction
 from tillport.adapters.sql.effects import AsyncEffectQueue, HandlerCommitted, as_async_session
 from tillport.adapters.sql.effects_django import DjangoEffectQueue
 from tillport.adapters.sql.effects_stacks import DbapiEffectQueue, EngineEffectQueue, as_session
@@ -36,6 +37,7 @@ from tillport.adapters.sql.testing import PostgresServer
 from tillport.domain.effects import Worked, work_once
 from tillport.domain.handlers import Handler
 from tillport.ports.effects import EffectState
+from tillport.ports.event_log import LogUnavailable
 
 LAWS = effects_laws(EffectsCapabilities(outages=True, refused_commits=True))
 TABLES = """
@@ -49,8 +51,10 @@ _aliases = count(1)
 
 
 @asynccontextmanager
-async def on_async_engine(url: str, **options: Any) -> AsyncIterator[Any]:
+async def on_async_engine(url: str, level: str | None = None, **options: Any) -> AsyncIterator[Any]:
     engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
+    if level is not None:
+        engine = engine.execution_options(isolation_level=level)
     try:
         yield AsyncEffectQueue(engine, **options)
     finally:
@@ -61,9 +65,15 @@ def on_async_session(url: str) -> Any:
     return on_async_engine(url, lend=as_async_session)
 
 
+def on_async_autocommit(url: str) -> Any:
+    return on_async_engine(url, "AUTOCOMMIT")
+
+
 @asynccontextmanager
-async def on_engine(url: str, **options: Any) -> AsyncIterator[Any]:
-    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+async def on_engine(url: str, level: str | None = None, **options: Any) -> AsyncIterator[Any]:
+    engine = create_engine(
+        url.replace("postgresql:", "postgresql+psycopg:"), **({"isolation_level": level} if level else {})
+    )
     queue = EngineEffectQueue(engine, **options)
     try:
         yield queue
@@ -74,6 +84,10 @@ async def on_engine(url: str, **options: Any) -> AsyncIterator[Any]:
 
 def on_session(url: str) -> Any:
     return on_engine(url, lend=as_session)
+
+
+def on_autocommit(url: str) -> Any:
+    return on_engine(url, "AUTOCOMMIT")
 
 
 @asynccontextmanager
@@ -114,21 +128,23 @@ async def on_django(url: str) -> AsyncIterator[Any]:
 STACKS: dict[str, Callable[[str], Any]] = {
     "async engine": on_async_engine,
     "async session": on_async_session,
+    "async autocommit": on_async_autocommit,
     "engine": on_engine,
     "session": on_session,
+    "autocommit": on_autocommit,
     "dbapi": on_dbapi,
     "django": on_django,
 }
 
 
-# What a session changes is how effects are performed.
+# What a session changes is how effects are performed, and so does an engine that commits each statement by itself.
 PERFORMING = [
     law for law in LAWS if law.__name__.startswith(("an_effect_and_its", "a_failure_undoes", "a_refused"))
 ]
 CASES = {
     f"{name} {law.__name__}": (stack, law)
     for name, stack in STACKS.items()
-    for law in (PERFORMING if "session" in name else LAWS)
+    for law in (PERFORMING if "session" in name or "autocommit" in name else LAWS)
     # A crash of the server costs seconds, and is the same to all blocking stacks.
     if name in ("async engine", "dbapi") or not law.__name__.startswith("an_outage")
 }
@@ -153,9 +169,9 @@ class Bench:
         await self._execute(transaction, SPOIL)
 
     async def _execute(self, transaction, statement, *values):
-        if self.stack in (on_async_engine, on_async_session):
+        if self.stack in (on_async_engine, on_async_session, on_async_autocommit):
             await transaction.execute(text(statement), {"line": values[0]} if values else {})
-        elif self.stack in (on_engine, on_session):
+        elif self.stack in (on_engine, on_session, on_autocommit):
             transaction.execute(text(statement), {"line": values[0]} if values else {})
         elif self.stack is on_django:
             with transaction.cursor() as cursor:
@@ -210,6 +226,53 @@ async def test_the_queue_holds_the_law(stack, law, new_effects_bench) -> None:
 @pytest.mark.parametrize("stack", [on_async_engine, on_dbapi], ids=["async", "dbapi"])
 def test_any_history_agrees_with_the_model(stack, new_effects_bench) -> None:
     check_effects_histories(new_effects_bench(stack), examples=4, shrink=False)
+
+
+@pytest.mark.parametrize("stack", [on_async_autocommit, on_autocommit], ids=["async", "sync"])
+async def test_a_place_moves_with_its_effects_or_not_at_all(stack, new_effects_bench) -> None:
+    """Also on an engine that commits each statement by itself."""
+    async with new_effects_bench(stack)() as bench, bench.open() as queue:
+        await queue.begin(HANDLER, position=0)
+        with psycopg.connect(bench.url) as connection:
+            connection.execute("ALTER TABLE tillport_effects ADD CHECK (event_id <> 'evt_2')")
+        with pytest.raises(LogUnavailable):
+            await queue.enlist(HANDLER, [effect(1), effect(2)], after=0, position=2)
+        assert await queue.begin(HANDLER, position=0) == 0
+
+
+async def test_an_engine_in_autocommit_stays_in_autocommit_for_its_owner(new_effects_bench) -> None:
+    async with new_effects_bench(on_async_autocommit)() as bench, bench.open() as queue:
+        await enlist(queue, effect(1))
+        await queue.perform(await claim(queue), writer(bench))
+        async with queue._engine.connect() as connection:
+            raw = (await connection.get_raw_connection()).dbapi_connection
+            await bench.write(connection, "the owner's")
+            assert raw.autocommit
+        assert sorted(await bench.lines()) == sorted([line(1), "the owner's"])
+
+
+async def test_a_driver_in_autocommit_behind_sqlalchemys_back_is_refused(new_effects_bench) -> None:
+    """SQLAlchemy would not put it back as it was, for the pool's other users."""
+    async with new_effects_bench(on_engine)() as bench:
+        url = bench.url.replace("postgresql:", "postgresql+psycopg:")
+        engine = create_engine(url, connect_args={"autocommit": True})
+        async with aclosing(EngineEffectQueue(engine, threads=1)) as queue:
+            with pytest.raises(NoTransaction):
+                await queue.create_tables()
+        with engine.connect() as connection:
+            assert connection.connection.dbapi_connection.autocommit
+        engine.dispose()
+
+
+async def test_django_without_its_autocommit_is_refused(new_effects_bench) -> None:
+    """There atomic() neither begins nor commits: all would be called done, and gone with the process."""
+    async with new_effects_bench(on_django)() as bench, bench.open() as queue:
+        connections = queue._stack._django.connections
+        alias = queue._stack._using
+        connections.settings[alias]["AUTOCOMMIT"] = False
+        async with aclosing(DjangoEffectQueue(alias, threads=1)) as other:
+            with pytest.raises(NoTransaction):
+                await other.begin(HANDLER, position=0)
 
 
 async def test_a_handler_that_commits_is_refused_and_harms_nobody(new_effects_bench) -> None:

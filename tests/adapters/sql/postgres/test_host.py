@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from tillport.adapters.conformance.samples import event
 from tillport.adapters.runtime.clock import SystemClock
+from tillport.adapters.sql.autocommit import NoTransaction
 from tillport.adapters.sql.host import record_on, record_on_async, record_with
 from tillport.adapters.sql.postgres import PostgresEventLog, record_on_asyncpg
 from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
@@ -149,3 +150,64 @@ async def test_a_repetition_of_what_a_host_still_holds_open_is_refused_for_now(s
     finally:
         await connection.close()
     await log.sequencer.idle()
+
+
+async def by_asyncpg(url):
+    connection = await asyncpg.connect(url)
+    try:
+        await record_on_asyncpg(connection, [event(1)])
+    finally:
+        await connection.close()
+
+
+async def by_psycopg(url):
+    with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+        record_with(cursor, [event(1)], dialect="postgresql", paramstyle="format")
+
+
+async def by_sqlalchemy_sync(url):
+    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    try:
+        with engine.begin() as connection:
+            record_on(connection, [event(1)])
+    finally:
+        engine.dispose()
+
+
+async def by_sqlalchemy_async(url):
+    engine = create_async_engine(
+        url.replace("postgresql:", "postgresql+asyncpg:"), isolation_level="AUTOCOMMIT"
+    )
+    try:
+        async with engine.begin() as connection:
+            await record_on_async(connection, [event(1)])
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize("host", [by_asyncpg, by_psycopg, by_sqlalchemy_sync, by_sqlalchemy_async])
+async def test_a_connection_in_autocommit_is_refused_before_anything_is_written(
+    host, store, database
+) -> None:
+    """The event would be there whatever became of the host's effect."""
+    with pytest.raises(NoTransaction):
+        await host(database)
+    assert await store.fetch('SELECT 1 FROM "StripeEvents"') == []
+
+
+async def test_a_transaction_that_the_host_began_in_autocommit_is_one(store, database) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        with connection.transaction(), connection.cursor() as cursor:
+            new = record_with(cursor, [event(1)], dialect="postgresql", paramstyle="format")
+        assert new == [True]
+    engine = create_async_engine(
+        database.replace("postgresql:", "postgresql+asyncpg:"), isolation_level="AUTOCOMMIT"
+    )
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(sa.text("BEGIN"))
+            assert await record_on_async(connection, [event(2)]) == [True]
+            await connection.execute(sa.text("COMMIT"))
+    finally:
+        await engine.dispose()
+    assert len(await store.fetch('SELECT 1 FROM "StripeEvents"')) == 2
