@@ -9,6 +9,9 @@ connection, in one round trip between two handlers, because at a thousand effect
 
 A handler that commits would let go of its neighbours' marks before they were run. So a commit of the connection that
 it was lent is refused, and is that handler's failure. (A session that was lent commits a savepoint, and may.)
+
+A database that does not answer is not waited for: our own statements have their time, after which the connection is
+given up, and handlers have theirs from whoever runs them.
 """
 
 import asyncio
@@ -22,12 +25,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from tillport.adapters.sql.autocommit import set_level
 from tillport.adapters.sql.effects_statements import (
+    IDLE_SECONDS,
+    LIMITS,
     POSTGRESQL_EFFECTS,
+    STATEMENT_SECONDS,
     Values,
     by_position,
     effect_of,
     enlist_values,
     ids_of,
+    limits_values,
     list_statement,
     postpone_values,
     standing_of,
@@ -44,6 +51,7 @@ _SET: Final = "SAVEPOINT tillport_effect"
 _RELEASE: Final = "RELEASE SAVEPOINT tillport_effect"
 _NEXT: Final = f"{_RELEASE}; {_SET}"
 _UNDO: Final = "ROLLBACK TO SAVEPOINT tillport_effect"  # which leaves the savepoint set, for the next handler
+_LIMITS: Final = text(LIMITS)
 _TEXTS: Final = {
     name: text(statement) for name, statement in attrs.asdict(POSTGRESQL_EFFECTS, recurse=False).items()
 }
@@ -81,6 +89,12 @@ class AsyncEffectQueue(Generic[Tx]):
     _lend: Callable[[AsyncConnection], AbstractAsyncContextManager[Tx]] = attrs.field(
         default=cast("Any", as_async_connection), kw_only=True, alias="lend"
     )
+    statement_seconds: float = attrs.field(
+        default=STATEMENT_SECONDS, kw_only=True, validator=attrs.validators.gt(0)
+    )
+    """How long the database may take to connect, or for a transaction of our own statements."""
+    idle_seconds: float = attrs.field(default=IDLE_SECONDS, kw_only=True, validator=attrs.validators.gt(0))
+    """How long a handler may say nothing to PostgreSQL, which then ends its transaction. More than a handler takes."""
     # Two that claim at the same moment look at the same rows, and the second holds what the first has got until its
     # own commit, so that the first can't begin with it. Between processes that happens, and costs another round.
     _claiming: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock, repr=False)
@@ -134,14 +148,14 @@ class AsyncEffectQueue(Generic[Tx]):
         if not effects:
             return []
         try:
-            connection = await self._engine.connect()
+            async with asyncio.timeout(self.statement_seconds):
+                connection = await self._engine.connect()
         except Exception as error:
             raise unavailable(error) from error
         try:
             try:
-                await set_level(connection)
-                marked = set((await connection.execute(_TEXTS["mark"], ids_of(effects))).scalars())
-                driver: Any = (await connection.get_raw_connection()).driver_connection
+                async with asyncio.timeout(self.statement_seconds):
+                    marked, driver = await self._begin_round(connection, effects)
             except LogUnavailable:
                 raise
             except Exception as error:
@@ -149,9 +163,11 @@ class AsyncEffectQueue(Generic[Tx]):
             with _guarded(connection):
                 told = await self._run_all(connection, driver, effects, marked, run)
             failed = [one.effect for one in told if one.failure is not None]
-            if failed:
-                await connection.execute(_TEXTS["unmark"], ids_of(failed))
-            await connection.commit()
+            async with asyncio.timeout(self.statement_seconds):
+                await driver.execute(_RELEASE)
+                if failed:
+                    await connection.execute(_TEXTS["unmark"], ids_of(failed))
+                await connection.commit()
         except BaseException:
             # A transaction that a handler meddled with must not stay open under the pool's next user, and SQLAlchemy
             # may believe that it ended: so the connection goes, and the transaction with it.
@@ -186,7 +202,10 @@ class AsyncEffectQueue(Generic[Tx]):
 
     async def skip(self, handler: str, event_id: str) -> bool:
         """See `EffectQueue.skip`."""
-        return bool(await self._rows("skip", {"handler": handler, "event_id": event_id}))
+        values = {"handler": handler, "event_id": event_id}
+        # It waits for a worker that is running the effect; the server ends the transaction of one that stands still.
+        seconds = self.idle_seconds + self.statement_seconds
+        return bool(await self._rows("skip", values, seconds=seconds))
 
     async def standings(self) -> Sequence[Standing]:
         """See `EffectQueue.standings`."""
@@ -195,6 +214,17 @@ class AsyncEffectQueue(Generic[Tx]):
     async def forget(self, *, up_to: int) -> int:
         """See `EffectQueue.forget`."""
         return len(await self._rows("forget", {"up_to": up_to}))
+
+    async def _begin_round(
+        self, connection: AsyncConnection, effects: Sequence[Effect]
+    ) -> tuple[set[str], Any]:
+        """Mark what is there to be done, and set the savepoint for the first. Return the ids, and the driver's connection."""
+        await set_level(connection)
+        await connection.execute(_LIMITS, limits_values(self.idle_seconds))
+        marked = set((await connection.execute(_TEXTS["mark"], ids_of(effects))).scalars())
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.execute(_SET)
+        return marked, driver
 
     async def _run_all(
         self,
@@ -205,20 +235,25 @@ class AsyncEffectQueue(Generic[Tx]):
         run: Callable[[Tx, Effect], Awaitable[None]],
     ) -> Sequence[Performed]:
         told: list[Performed] = []
-        await driver.execute(_SET)
         for effect in effects:
             if effect.event_id not in marked:
                 told.append(Performed(effect=effect))
                 continue
             try:
-                async with self._lend(connection) as lent:
-                    await run(lent, effect)
-                _check_closed(connection)
+                async with asyncio.timeout(None) as ours:
+                    async with self._lend(connection) as lent:
+                        try:
+                            await run(lent, effect)
+                        finally:  # what follows is ours; a session is flushed first
+                            ours.reschedule(asyncio.get_running_loop().time() + self.statement_seconds)
+                    _check_closed(connection)
+                    await driver.execute(_NEXT)
             except Exception as failure:  # noqa: BLE001 - a handler may raise anything; the caller is told
                 try:
-                    while (left := connection.get_nested_transaction()) is not None:
-                        await left.rollback()
-                    await driver.execute(_UNDO)
+                    async with asyncio.timeout(self.statement_seconds):
+                        while (left := connection.get_nested_transaction()) is not None:
+                            await left.rollback()
+                        await driver.execute(_UNDO)
                     _check_whole(connection)
                 except Exception:  # noqa: BLE001 - whatever it is, the round is over
                     # The connection is lost, or the handler ended the transaction: nothing of it counts.
@@ -226,21 +261,24 @@ class AsyncEffectQueue(Generic[Tx]):
                 told.append(Performed(effect=effect, failure=failure))
             else:
                 told.append(Performed(effect=effect, done=True))
-                await driver.execute(_NEXT)
-        await driver.execute(_RELEASE)
         return told
 
-    async def _rows(self, name: str, values: Values) -> Sequence[Any]:
-        async with self._statement() as connection:
+    async def _rows(self, name: str, values: Values, *, seconds: float | None = None) -> Sequence[Any]:
+        async with self._statement(seconds) as connection:
             return (await connection.execute(_TEXTS[name], values)).all()
 
     @asynccontextmanager
-    async def _statement(self) -> AsyncIterator[AsyncConnection]:
-        """Lend ourselves a transaction for our own statements."""
+    async def _statement(self, seconds: float | None = None) -> AsyncIterator[AsyncConnection]:
+        """Lend ourselves a transaction for our own statements, which have `statement_seconds` unless told otherwise."""
         try:
-            async with self._engine.connect() as connection:
+            # SQLAlchemy gives up a connection whose statement was cut off, and does not lend it again.
+            async with (
+                asyncio.timeout(seconds or self.statement_seconds),
+                self._engine.connect() as connection,
+            ):
                 await set_level(connection)
                 async with connection.begin():
+                    await connection.execute(_LIMITS, limits_values(self.idle_seconds))
                     yield connection
         except LogUnavailable:
             raise

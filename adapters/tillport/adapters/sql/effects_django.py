@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tillport.adapters.sql.autocommit import NoTransaction
 from tillport.adapters.sql.effects_stacks import positional, rows_of
-from tillport.adapters.sql.effects_statements import Values
+from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values
 from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work
 from tillport.adapters.sql.effects_tables import effects_ddl
 
@@ -30,13 +30,16 @@ _DIALECTS: Final[dict[str, Dialect]] = {
 }
 
 
-def DjangoEffectQueue(using: str = "default", *, threads: int = 4) -> SyncEffectQueue[Any]:  # noqa: N802 - as a class
+def DjangoEffectQueue(  # noqa: N802 - as a class
+    using: str = "default", *, threads: int = 4, idle_seconds: float = IDLE_SECONDS
+) -> SyncEffectQueue[Any]:
     """Return an effect queue on one of Django's databases, SQLite or PostgreSQL.
 
     Handlers get Django's connection, as `django.db.connections[using]` is. On SQLite set
     `OPTIONS = {"transaction_mode": "IMMEDIATE"}` (Django 5.1), as Django itself advises for writers.
     """
-    return SyncEffectQueue(_DjangoStack(using, import_module("django.db")), threads=threads)
+    stack = _DjangoStack(using, import_module("django.db"))
+    return SyncEffectQueue(stack, threads=threads, idle_seconds=idle_seconds)
 
 
 def django_ddl(using: str = "default") -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tillport.adapters.sql.autocommit import set_level
 from tillport.adapters.sql.effects_stacks import begun
+from tillport.adapters.sql.effects_statements import STATEMENT_SECONDS
 from tillport.adapters.sql.effects_sync import drive
 from tillport.adapters.sql.host import record_on, record_on_async
 from tillport.ports.event_log import Event, EventLog, EventRefused, LogUnavailable, Page, RecordedEvent
@@ -63,20 +64,19 @@ class AsyncInlineLog(_Reading):
     async def record(self, events: Sequence[Event]) -> Sequence[bool]:
         """See `EventLog.record`. Raises `EffectFailed` when `act` does; then nothing is recorded."""
         try:
-            async with self._engine.connect() as connection:
+            async with asyncio.timeout(STATEMENT_SECONDS) as ours, self._engine.connect() as connection:
                 await set_level(connection)
                 async with connection.begin():
-                    return await self._record(connection, events)
+                    new = await record_on_async(connection, events)
+                    ours.reschedule(None)  # how long handlers take is up to them
+                    for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
+                        await self._act(connection, event)
+                    ours.reschedule(asyncio.get_running_loop().time() + STATEMENT_SECONDS)
+                return new
         except EventRefused:
             raise
         except Exception as error:
             raise _failed(error) from error
-
-    async def _record(self, connection: AsyncConnection, events: Sequence[Event]) -> Sequence[bool]:
-        new = await record_on_async(connection, events)
-        for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
-            await self._act(connection, event)
-        return new
 
 
 @attrs.frozen

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from tillport.adapters.sql.autocommit import level_for
-from tillport.adapters.sql.effects_statements import Values
+from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values
 from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work
 from tillport.adapters.sql.statements import Compiled, compiled
 
@@ -41,12 +41,18 @@ def as_session(connection: Connection) -> Iterator[Session]:
 
 
 @overload
-def EngineEffectQueue(engine: Engine, *, threads: int = 4) -> SyncEffectQueue[Connection]: ...
+def EngineEffectQueue(
+    engine: Engine, *, threads: int = 4, idle_seconds: float = IDLE_SECONDS
+) -> SyncEffectQueue[Connection]: ...
 
 
 @overload
 def EngineEffectQueue(
-    engine: Engine, *, lend: Callable[[Connection], AbstractContextManager[Tx]], threads: int = 4
+    engine: Engine,
+    *,
+    lend: Callable[[Connection], AbstractContextManager[Tx]],
+    threads: int = 4,
+    idle_seconds: float = IDLE_SECONDS,
 ) -> SyncEffectQueue[Tx]: ...
 
 
@@ -55,12 +61,13 @@ def EngineEffectQueue(  # noqa: N802 - it is to its users what a class is
     *,
     lend: Callable[[Connection], AbstractContextManager[Any]] = as_connection,
     threads: int = 4,
+    idle_seconds: float = IDLE_SECONDS,
 ) -> SyncEffectQueue[Any]:
     """Return an effect queue on a SQLAlchemy engine of SQLite or PostgreSQL. The engine stays its owner's.
 
     `lend` makes what handlers get of the connection: `as_connection`, `as_session`, or your own.
     """
-    return SyncEffectQueue(_EngineStack(engine, lend), threads=threads)
+    return SyncEffectQueue(_EngineStack(engine, lend), threads=threads, idle_seconds=idle_seconds)
 
 
 @attrs.frozen
@@ -138,14 +145,14 @@ def _text(statement: str) -> Any:
 
 
 def DbapiEffectQueue(  # noqa: N802 - it is to its users what a class is
-    connect: Callable[[], Any], *, threads: int = 4
+    connect: Callable[[], Any], *, threads: int = 4, idle_seconds: float = IDLE_SECONDS
 ) -> SyncEffectQueue[Any]:
     """Return an effect queue on plain DB-API connections of SQLite (`sqlite3`) or PostgreSQL (`psycopg`).
 
     `connect` is called once for each thread and again when a connection failed; the connections are the queue's own.
     Handlers get a cursor.
     """
-    return SyncEffectQueue(_DbapiStack(connect), threads=threads)
+    return SyncEffectQueue(_DbapiStack(connect), threads=threads, idle_seconds=idle_seconds)
 
 
 _QMARK: Final = sqlite.dialect(paramstyle="qmark")

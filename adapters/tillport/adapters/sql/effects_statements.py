@@ -152,6 +152,24 @@ SQLITE_EFFECTS: Final = EffectStatements(
     unmark=f"UPDATE tillport_effects SET state = 'due' WHERE handler = :handler AND event_id IN {_LITE_IDS}",
 )
 
+STATEMENT_SECONDS: Final = 10.0
+"""How long a database may take to answer what is ours, where that can be limited."""
+
+IDLE_SECONDS: Final = 300.0
+"""Ten times what a coroutine handler may take unless told otherwise. It is counted anew after each statement, and each
+handler is followed by one, so it does not matter how many share a round."""
+
+LIMITS: Final = (
+    "SELECT set_config('idle_in_transaction_session_timeout', :idle_milliseconds, true), "
+    "set_config('tcp_keepalives_idle', '5', true), set_config('tcp_keepalives_interval', '2', true), "
+    "set_config('tcp_keepalives_count', '3', true)"
+)
+"""What a transaction of ours begins with on PostgreSQL, and ends with: it is nobody else's.
+
+A worker whose machine or network went away without a word would otherwise keep its rows locked for hours. The server
+finds that out by itself in eleven seconds, and of a worker that stands still after `idle_seconds`.
+"""
+
 STATEMENTS: Final = {"postgresql": POSTGRESQL_EFFECTS, "sqlite": SQLITE_EFFECTS}
 
 
@@ -168,6 +186,11 @@ def unavailable(error: Exception) -> LogUnavailable:
     )
     what = " ".join(filter(None, (type(error).__name__, state)))
     return LogUnavailable(f"The effects can't be reached now ({what}).", remedy=_REMEDY)
+
+
+def limits_values(idle_seconds: float) -> dict[str, Any]:
+    """Return the values of `LIMITS`."""
+    return {"idle_milliseconds": str(int(idle_seconds * 1000))}
 
 
 def as_json(value: Any) -> str:

@@ -10,15 +10,17 @@ then broken and raised, and what was not reached is tried again.
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import attrs
 from sqlalchemy import Dialect
 
 from tillport.adapters.sql.effects_statements import (
+    IDLE_SECONDS,
+    LIMITS,
     STATEMENTS,
     EffectStatements,
     Values,
@@ -26,6 +28,7 @@ from tillport.adapters.sql.effects_statements import (
     effect_of,
     enlist_values,
     ids_of,
+    limits_values,
     list_statement,
     postpone_values,
     standing_of,
@@ -97,11 +100,14 @@ class Stack(Protocol[Tx_co]):
 class SyncEffectQueue(Generic[Tx]):
     """An effect queue over a blocking stack, on `threads` threads of its own. `aclose` ends it.
 
-    A thread that runs a handler is busy until the handler returns; another one serves the rest meanwhile.
+    A thread that runs a handler is busy until the handler returns; another one serves the rest meanwhile. A driver that
+    blocks can't be interrupted: how long one waits for a database that does not answer is up to the connection's owner.
     """
 
     _stack: Stack[Tx]
     threads: int = attrs.field(default=4, kw_only=True, validator=attrs.validators.ge(1))
+    idle_seconds: float = attrs.field(default=IDLE_SECONDS, kw_only=True, validator=attrs.validators.gt(0))
+    """How long a handler may say nothing to PostgreSQL, which then ends its transaction. More than a handler takes."""
     _pool: ThreadPoolExecutor = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -205,8 +211,7 @@ class SyncEffectQueue(Generic[Tx]):
     ) -> Sequence[Performed]:
         begun = False
         try:
-            with self._stack.transaction() as work:
-                sql = STATEMENTS[self._stack.dialect.name]
+            with self._transaction() as (work, sql):
                 begun = True
                 return [self._try(work, sql, effect, run) for effect in effects]
         except Exception as error:
@@ -242,14 +247,22 @@ class SyncEffectQueue(Generic[Tx]):
 
         def on_thread() -> R:
             try:
-                with self._stack.transaction() as begun:
-                    return work(begun, STATEMENTS[self._stack.dialect.name])
+                with self._transaction() as (begun, sql):
+                    return work(begun, sql)
             except LogUnavailable:
                 raise
             except Exception as error:
                 raise unavailable(error) from error
 
         return await self._on_thread(on_thread)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[tuple[Work[Tx], EffectStatements]]:
+        with self._stack.transaction() as work:
+            dialect = self._stack.dialect.name
+            if dialect == "postgresql":
+                work.execute(LIMITS, limits_values(self.idle_seconds))
+            yield work, STATEMENTS[dialect]
 
     async def _on_thread(self, call: Callable[[], R]) -> R:
         try:

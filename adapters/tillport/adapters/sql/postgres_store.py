@@ -49,6 +49,20 @@ _NOT_ALLOWED: Final = "42501"
 _SESSION: Final = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')"
 
 
+SESSION_SETTINGS: Final = {
+    "application_name": "tillport",
+    "default_transaction_isolation": "read committed",
+    # A client that vanished must not hold a lock for hours.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "jit": "off",  # compiling costs more than any statement here takes
+}
+"""What every session of ours asks the server for."""
+
+CONNECT_SECONDS: Final = 5.0
+
+
 class StoreUnavailable(Exception):
     """The database can't be read or written now. What was being written may be there or not: usually not."""
 
@@ -89,7 +103,7 @@ class PostgresStore:
 
     url: str = attrs.field(converter=for_asyncpg, repr=False, kw_only=False)
     connections_max: int = 8
-    connect_timeout_seconds: float = 5.0
+    connect_timeout_seconds: float = CONNECT_SECONDS
     statement_timeout_seconds: float = 10.0
     lock_timeout_seconds: float = 1.0
     """How long a statement waits for somebody else's open transaction, a host's that recorded the same event, say."""
@@ -185,16 +199,11 @@ class PostgresStore:
             "command_timeout": self.statement_timeout_seconds + 1,
             "statement_cache_size": self.statement_cache_size,
             "server_settings": {
+                **SESSION_SETTINGS,
                 "application_name": self.application_name,
-                "default_transaction_isolation": "read committed",
                 "statement_timeout": timeout_ms,
                 "lock_timeout": str(int(self.lock_timeout_seconds * 1000)),
                 "idle_in_transaction_session_timeout": timeout_ms,
-                # A client that vanished must not hold a lock for hours.
-                "tcp_keepalives_idle": "5",
-                "tcp_keepalives_interval": "2",
-                "tcp_keepalives_count": "3",
-                "jit": "off",  # compiling costs more than any statement here takes
             },
         }
         if self.tls is not None:
