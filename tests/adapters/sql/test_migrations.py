@@ -9,12 +9,15 @@ from contextlib import aclosing, closing
 import pytest
 import sqlalchemy as sa
 
+from tillport.adapters.conformance.effects import effect, enlist, states
 from tillport.adapters.conformance.samples import event
 from tillport.adapters.sql.creation import REVISION, VERSION_TABLE
+from tillport.adapters.sql.effects_stacks import DbapiEffectQueue
 from tillport.adapters.sql.migrate import check, on_database, sql, upgrade, wanted_revision
 from tillport.adapters.sql.schema import metadata_for
 from tillport.adapters.sql.sqlite import SqliteEventLog
 from tillport.adapters.sql.sqlite_store import SqliteStore
+from tillport.ports.effects import EffectState
 
 
 @pytest.fixture
@@ -49,6 +52,33 @@ def test_what_creates_itself_is_what_migrations_make(engine, tmp_path) -> None:
     assert shape(tmp_path / "own.sqlite3") == shape(tmp_path / "host.sqlite3")
     assert on_database(f"sqlite:///{tmp_path / 'own.sqlite3'}", check).ok
     assert wanted_revision() == REVISION
+
+
+async def effects_first(path) -> None:
+    """Let an embedder's queue be the first to make tables, and have something to do."""
+    async with aclosing(DbapiEffectQueue(lambda: sqlite3.connect(path), threads=1)) as queue:
+        await queue.create_tables()
+        await enlist(queue, effect(1))
+
+
+async def effects_are_whole(path) -> None:
+    async with aclosing(DbapiEffectQueue(lambda: sqlite3.connect(path), threads=1)) as queue:
+        await queue.create_tables()
+        assert await states(queue) == {1: EffectState.DUE}
+
+
+async def test_the_queue_of_effects_may_be_there_before_the_log(tmp_path, engine) -> None:
+    own, host = tmp_path / "own.sqlite3", tmp_path / "host.sqlite3"
+    await effects_first(own)
+    await effects_first(host)
+    async with aclosing(SqliteStore(own)) as store:
+        assert await SqliteEventLog(store).record([event(1)]) == [True]
+    with engine.begin() as connection:
+        upgrade(connection)
+        assert check(connection).ok
+    assert shape(own) == shape(host)
+    await effects_are_whole(own)
+    await effects_are_whole(host)
 
 
 def test_a_file_of_the_first_version_serves_as_it_is(engine, tmp_path) -> None:

@@ -7,7 +7,8 @@ import sqlite3
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import create_mock_engine
+from sqlalchemy import Index, Table, create_mock_engine
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from tillport.adapters.sql import effects_tables
 from tillport.adapters.sql.schema import metadata, tables_for
@@ -47,16 +48,25 @@ def ddl(dialect: str) -> tuple[str, ...]:
 
 
 def tables_ddl(dialect: str) -> tuple[str, ...]:
-    """Return the statements that create every table and index of a dialect in an empty database."""
+    """Return the statements that create every table and index of a dialect where there are none.
+
+    Those of the effects may be there: an embedder's queue made them first.
+    """
     statements: list[str] = []
 
     def note(statement: Any, *_args: Any, **_kwargs: Any) -> None:
+        if isinstance(statement, CreateTable | CreateIndex):
+            statement.if_not_exists = _is_of_effects(statement.element)
         statements.append(str(statement.compile(dialect=engine.dialect)).strip())
 
     engine = create_mock_engine(f"{dialect}://", note)
     assert all(table.metadata is metadata for table in _ALSO)
     metadata.create_all(engine, tables=tables_for(dialect), checkfirst=False)
     return tuple(statements)
+
+
+def _is_of_effects(made: Table | Index) -> bool:
+    return (made.table if isinstance(made, Index) else made) in effects_tables.TABLES
 
 
 def create_sqlite(connection: sqlite3.Connection) -> None:

@@ -1,7 +1,7 @@
 """The tables of effects, for the database that an embedder's handlers write to.
 
-That may be the database of the log, or another: nothing here refers to the log's tables. A host that autogenerates its
-migrations finds them in `schema.metadata_for`, with the rest; one that keeps effects apart from the log runs
+That may be the database of the log, or another: nothing here refers to the log's tables, and whichever are made first, the
+others are made beside them. A host that autogenerates its migrations finds them in `schema.metadata_for`, with the rest; one that keeps effects apart from the log runs
 `effects_ddl`, or lets a queue do it (`create_tables`).
 """
 

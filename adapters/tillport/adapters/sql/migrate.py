@@ -22,6 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 
 from tillport.adapters.sql.creation import VERSION_TABLE
+from tillport.adapters.sql.effects_tables import CREATION_LOCK as EFFECTS_LOCK
 from tillport.adapters.sql.schema import metadata_for
 
 T = TypeVar("T")
@@ -53,7 +54,8 @@ def upgrade(connection: Connection, *, revision: str = "head") -> None:
     Safe to run while writers are at work, and by several at once; does nothing on a database that is up to date.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
+        for lock in (_UPGRADE_LOCK, EFFECTS_LOCK):
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
     elif not getattr(connection.connection.driver_connection, "in_transaction", True):
         # sqlite3 begins no transaction for CREATE TABLE by itself, so half an upgrade could stay.
         connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -24,6 +24,7 @@ import attrs
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
 from tillport.adapters.sql.creation import ddl
+from tillport.adapters.sql.effects_tables import CREATION_LOCK as EFFECTS_LOCK
 from tillport.adapters.sql.postgres_pool import Connection, Connections
 from tillport.adapters.sql.statements import Compiled
 
@@ -159,7 +160,8 @@ class PostgresStore:
         For tests and demonstrations: a database that people manage is created by migrations.
         """
         async with self.connection() as connection, connection.transaction():
-            await connection.execute(f"SELECT pg_advisory_xact_lock({_CREATION_LOCK})")
+            for lock in (_CREATION_LOCK, EFFECTS_LOCK):
+                await connection.execute(f"SELECT pg_advisory_xact_lock({lock})")
             if await connection.fetchval("SELECT to_regclass('tillport_log_state')") is None:
                 for statement in ddl("postgresql"):
                     await connection.execute(statement)

@@ -7,6 +7,7 @@ from contextlib import aclosing
 import pytest
 import sqlalchemy as sa
 
+from tillport.adapters.conformance.effects import effect, enlist, states
 from tillport.adapters.conformance.samples import event
 from tillport.adapters.sql.creation import REVISION
 from tillport.adapters.sql.effects import open_async_effect_queue
@@ -14,6 +15,7 @@ from tillport.adapters.sql.migrate import check, on_database, sql, upgrade
 from tillport.adapters.sql.postgres import PostgresEventLog
 from tillport.adapters.sql.postgres_statements import record_statement, record_values
 from tillport.adapters.sql.postgres_store import PostgresStore
+from tillport.ports.effects import EffectState
 from tillport.ports.event_log import LogUnavailable
 
 
@@ -48,6 +50,24 @@ async def test_what_creates_itself_is_what_migrations_make(empty, database) -> N
             assert on_database(url, lambda db: db.execute(sa.text(STORAGE)).scalar()) in ("e", b"e")
 
     await asyncio.to_thread(compare)
+
+
+@pytest.mark.parametrize("way", ["upgrade", "printed", "by itself"])
+async def test_the_queue_of_effects_may_be_there_before_the_log(way, postgres, empty) -> None:
+    async with open_async_effect_queue(empty) as queue:
+        await queue.create_tables()
+        await enlist(queue, effect(1))
+        async with aclosing(PostgresStore(empty)) as store:
+            if way == "by itself":
+                await store.create_tables()
+            elif way == "printed":
+                postgres.psql(sql("postgresql"), database=empty.rpartition("/")[2])
+            else:
+                await asyncio.to_thread(on_database, empty, upgrade)
+            assert await PostgresEventLog(store).record([event(1)]) == [True]
+        assert (await asyncio.to_thread(on_database, empty, check)).ok
+        await queue.create_tables()
+        assert await states(queue) == {1: EffectState.DUE}
 
 
 def test_a_sync_connection_serves_as_well_and_keeps_its_transaction(engine) -> None:

@@ -1,6 +1,7 @@
 """The first tables: the event log, the charge ledger, the cursors and the effects.
 
-Written out as they were, and never changed again: what comes later is a migration of its own.
+Written out as they were, and never changed again: what comes later is a migration of its own. The tables of
+effects may be there: an embedder's queue made them first.
 """
 
 from alembic import op
@@ -79,7 +80,7 @@ _SQLITE = (
      WITHOUT ROWID
     """,
     """
-    CREATE TABLE tillport_effect_handlers (
+    CREATE TABLE IF NOT EXISTS tillport_effect_handlers (
         handler TEXT NOT NULL,
         position BIGINT NOT NULL,
         PRIMARY KEY (handler)
@@ -87,7 +88,7 @@ _SQLITE = (
      WITHOUT ROWID
     """,
     """
-    CREATE TABLE tillport_effects (
+    CREATE TABLE IF NOT EXISTS tillport_effects (
         event_id TEXT NOT NULL,
         handler TEXT NOT NULL,
         position BIGINT NOT NULL,
@@ -102,8 +103,8 @@ _SQLITE = (
     )
      WITHOUT ROWID
     """,
-    "CREATE INDEX ix_tillport_effects_due ON tillport_effects (handler, due_at, position) WHERE state = 'due'",
-    "CREATE INDEX ix_tillport_effects_open ON tillport_effects (handler, payment_key, position) WHERE state IN ('due', 'dead')",
+    "CREATE INDEX IF NOT EXISTS ix_tillport_effects_due ON tillport_effects (handler, due_at, position) WHERE state = 'due'",
+    "CREATE INDEX IF NOT EXISTS ix_tillport_effects_open ON tillport_effects (handler, payment_key, position) WHERE state IN ('due', 'dead')",
     """
     CREATE TABLE tillport_log_state (
         name TEXT NOT NULL,
@@ -205,7 +206,7 @@ _POSTGRESQL = (
     """,
     "COMMENT ON TABLE tillport_cursors IS 'how far each consumer of the log has come, and who reads for it'",
     """
-    CREATE TABLE tillport_effect_handlers (
+    CREATE TABLE IF NOT EXISTS tillport_effect_handlers (
         handler TEXT NOT NULL,
         position BIGINT NOT NULL,
         PRIMARY KEY (handler)
@@ -213,7 +214,7 @@ _POSTGRESQL = (
     """,
     "COMMENT ON TABLE tillport_effect_handlers IS 'how far in the log each handler''s effects have been enlisted'",
     """
-    CREATE TABLE tillport_effects (
+    CREATE TABLE IF NOT EXISTS tillport_effects (
         event_id TEXT NOT NULL,
         handler TEXT NOT NULL,
         position BIGINT NOT NULL,
@@ -230,8 +231,8 @@ _POSTGRESQL = (
     "COMMENT ON COLUMN tillport_effects.position IS 'where the event stands in the log'",
     "COMMENT ON COLUMN tillport_effects.state IS 'due, done, dead or skipped'",
     "COMMENT ON TABLE tillport_effects IS 'what each handler is to do, once, about each event'",
-    "CREATE INDEX ix_tillport_effects_due ON tillport_effects (handler, due_at, position) WHERE state = 'due'",
-    "CREATE INDEX ix_tillport_effects_open ON tillport_effects (handler, payment_key, position) WHERE state IN ('due', 'dead')",
+    "CREATE INDEX IF NOT EXISTS ix_tillport_effects_due ON tillport_effects (handler, due_at, position) WHERE state = 'due'",
+    "CREATE INDEX IF NOT EXISTS ix_tillport_effects_open ON tillport_effects (handler, payment_key, position) WHERE state IN ('due', 'dead')",
     """
     CREATE TABLE tillport_log_state (
         name TEXT NOT NULL,
