@@ -9,9 +9,11 @@ from contextlib import AsyncExitStack, aclosing, closing, contextmanager
 import pytest
 
 from tillport.adapters.conformance.samples import NOON, attempt, event
+from tillport.adapters.sql.migrate import on_database, sql, upgrade
 from tillport.adapters.sql.sqlite import SqliteCursors, SqliteEventLog, SqliteLedger
 from tillport.adapters.sql.sqlite_file import StoreUnavailable
 from tillport.adapters.sql.sqlite_store import SqliteStore
+from tillport.adapters.sql.sqlite_writer import COMMITS_PER_CHECKPOINT
 from tillport.ports.event_log import LogUnavailable
 from tillport.ports.ledger import LedgerUnavailable
 
@@ -224,6 +226,62 @@ async def test_commits_wait_for_the_disk_and_readers_cannot_write(store) -> None
     assert await store.write(lambda db: db.execute("PRAGMA synchronous").fetchone()[0]) == full
     with pytest.raises(StoreUnavailable, match="READONLY"):
         await store.read(lambda db: db.execute("DELETE FROM tillport_cursors"))
+
+
+def mode_of(path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA journal_mode").fetchone()[0]
+
+
+def made_by_upgrade(path) -> None:
+    on_database(f"sqlite:///{path}", upgrade)
+
+
+def made_by_printed_sql(path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(sql("sqlite"))
+
+
+def made_from_a_copy(path) -> None:
+    made_by_upgrade(path.with_name("original"))
+    with closing(sqlite3.connect(path.with_name("original"))) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("VACUUM INTO ?", (str(path),))
+
+
+@WRITERS
+@pytest.mark.parametrize("creates", [True, False])
+@pytest.mark.parametrize("make", [made_by_upgrade, made_by_printed_sql, made_from_a_copy])
+async def test_a_file_that_was_made_otherwise_is_switched_to_wal(
+    make, creates, writes_apart, tmp_path
+) -> None:
+    path = tmp_path / "till.sqlite3"
+    make(path)
+    assert mode_of(path) == "delete"
+    async with aclosing(SqliteStore(path, creates=creates, writes_apart=writes_apart)) as store:
+        await SqliteEventLog(store).record([event(1)])
+        assert mode_of(path) == "wal"
+
+
+@WRITERS
+async def test_who_has_the_file_when_it_should_be_switched_holds_up_no_write(writes_apart, tmp_path) -> None:
+    path = tmp_path / "till.sqlite3"
+    made_by_upgrade(path)
+    async with aclosing(SqliteStore(path, writes_apart=writes_apart)) as store:
+        log = SqliteEventLog(store)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # lets nobody switch
+            recording = asyncio.ensure_future(log.record([event(0)]))
+            await asyncio.sleep(0.5)
+            other.execute("COMMIT")
+            assert list(await recording) == [True]
+            assert mode_of(path) == "delete"
+        for number in range(1, 3 * COMMITS_PER_CHECKPOINT):
+            await log.record([event(number)])
+        async with asyncio.timeout(10):
+            while mode_of(path) != "wal":  # noqa: ASYNC110 - a thread or a process of the store's does it
+                await asyncio.sleep(0.01)
+        assert await log.head() == 3 * COMMITS_PER_CHECKPOINT
 
 
 @pytest.mark.parametrize("alias", ["ch_77", "pi_77", "re_77"])

@@ -1,11 +1,13 @@
 """What the writer does after its commits: the write-ahead log is copied into the file, and stays small."""
 
+import sqlite3
 from contextlib import closing
 from functools import partial
 
 import pytest
 
 from tillport.adapters.sql import sqlite_writer
+from tillport.adapters.sql.migrate import on_database, upgrade
 from tillport.adapters.sql.sqlite_file import SqliteFile
 from tillport.adapters.sql.sqlite_writer import Write, Writer
 from tillport.adapters.sql.sqlite_writes import run
@@ -45,6 +47,31 @@ def test_what_can_not_be_copied_now_costs_no_write_anything(tmp_path) -> None:
         reader.execute("SELECT count(*) FROM tillport_tombstones").fetchone()
         assert log_size_after_commits(path) > COMMITS * BYTES
         reader.execute("COMMIT")
+
+
+def test_who_was_in_the_way_of_wal_when_the_file_was_opened_is_tried_again(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "till.sqlite3"
+    on_database(f"sqlite:///{path}", upgrade)
+
+    def mode() -> str:
+        with closing(sqlite3.connect(path)) as connection:
+            return connection.execute("PRAGMA journal_mode").fetchone()[0]
+
+    with closing(Writer(SqliteFile(path))) as writer:
+
+        def commit_until_copied() -> None:
+            while writer._copied is None:
+                writer.commit([Write(partial(run, statements=[]))])
+                writer.copy_back()
+            writer._copied.result()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(SqliteFile, "use_wal", lambda *_: None)  # as if somebody always were
+            commit_until_copied()
+            writer.copy_back()
+            assert mode() == "delete"
+        commit_until_copied()
+        assert mode() == "wal"
 
 
 @pytest.mark.parametrize("shared", [1, 3])

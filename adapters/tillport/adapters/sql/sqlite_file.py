@@ -6,6 +6,7 @@ commit and wait for nobody.
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -53,6 +54,7 @@ class SqliteFile:
 
                 create_sqlite(connection)
             if for_writing:
+                self.use_wal(connection)
                 connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES_MAX:d}")
                 connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KILOBYTES:d}")
             else:
@@ -61,6 +63,21 @@ class SqliteFile:
             connection.close()
             raise
         return connection
+
+    def use_wal(self, connection: sqlite3.Connection) -> None:
+        """Switch a file to WAL that is not in it: one that `db upgrade` made, or a copy. It stays in it.
+
+        That needs the file for itself. Whoever has it now is not waited for, and holds up no write: whatever is the
+        matter, writing goes on as the file is, and the writer tries again now and then. Raises `sqlite3.Error` if the
+        file can't be read.
+        """
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode == "wal":
+            return
+        connection.execute("PRAGMA busy_timeout=0")
+        with suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        connection.execute(f"PRAGMA busy_timeout={self.busy_timeout_seconds * 1000:.0f}")
 
 
 def in_transaction(connection: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -100,6 +100,10 @@ class Writer:
         self._commits += 1
         if self._copied is None:
             if self._commits >= COMMITS_PER_CHECKPOINT:
+                if self._connection is not None:
+                    with suppress(sqlite3.Error):  # as below
+                        # If somebody was in the way when it was opened. Here, where no commit of ours can be.
+                        self._file.use_wal(self._connection)
                 with suppress(RuntimeError):  # the interpreter ends: whoever opens the file next copies it
                     self._copied = self._copying.submit(self._copy)
         elif self._copied.done():
