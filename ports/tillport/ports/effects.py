@@ -79,7 +79,7 @@ class Standing:
 
 
 class EffectQueue(Protocol[Transaction]):
-    """Keep effects until they are done. Each method is atomic, and committed when it returns.
+    """Keep effects until they are done. Each method but `forget` is atomic, and committed when it returns.
 
     Raises `LogUnavailable` (see `tillport.ports.event_log`) from every method while the database can't be used.
     """
@@ -160,6 +160,7 @@ class EffectQueue(Protocol[Transaction]):
     async def forget(self, *, up_to: int) -> int:
         """Take away DONE and SKIPPED effects up to that position of the log, and return how many.
 
+        It goes in stretches that are committed one by one, so that nobody waits for long: some may be gone if it raises.
         They never come back: a handler's place has passed them.
         """
         ...

@@ -12,10 +12,20 @@ import attrs
 import pytest
 from sqlalchemy import create_engine, event, text
 
-from tillport.adapters.conformance.effects import EffectsCapabilities, effects_laws
+from tillport.adapters.conformance.effects import (
+    HANDLER,
+    EffectsCapabilities,
+    claim,
+    effect,
+    effects_laws,
+    enlist,
+    writer,
+)
 from tillport.adapters.conformance.effects_histories import check_effects_histories
+from tillport.adapters.sql import effects_statements
 from tillport.adapters.sql.effects_django import DjangoEffectQueue
 from tillport.adapters.sql.effects_stacks import DbapiEffectQueue, EngineEffectQueue, as_session
+from tillport.ports.effects import EffectState
 
 LAWS = effects_laws(EffectsCapabilities(outages=True, refused_commits=True))
 TABLES = """
@@ -163,3 +173,51 @@ async def test_the_queue_holds_the_law(law, stack, new_bench) -> None:
 @pytest.mark.parametrize("stack", [dbapi, engine], ids=["dbapi", "engine"])
 def test_any_history_agrees_with_the_model(stack, new_bench) -> None:
     check_effects_histories(new_bench(stack), examples=15, shrink=False)
+
+
+@pytest.mark.parametrize("stretch", [1, 2, 3, 100])
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+async def test_forgetting_goes_through_all_in_stretches(stack, stretch, new_bench, monkeypatch) -> None:
+    monkeypatch.setattr(effects_statements, "FORGET_STRETCH", stretch)
+    async with new_bench(stack)() as bench, bench.open() as queue:
+        await enlist(queue, *(effect(number) for number in range(1, 7)))
+        await enlist(queue, *(effect(number, handler="ledger") for number in range(1, 7)))
+        for handler in (HANDLER, "ledger"):
+            taken = await claim(queue, handler=handler)
+            await queue.perform([one for one in taken if one.position != 2], writer(bench))
+        assert await queue.forget(up_to=4) == 6
+        assert await queue.forget(up_to=4) == 0
+        left = await queue.list(states=tuple(EffectState))
+        assert [(one.position, one.handler) for one in left] == [
+            (position, handler) for position in (2, 5, 6) for handler in ("ledger", HANDLER)
+        ]
+
+
+async def test_forgetting_much_keeps_nobody_from_writing_for_long(new_bench, monkeypatch) -> None:
+    """In each transaction a few go; before the next one whoever waits has had its turn."""
+    monkeypatch.setattr(effects_statements, "FORGET_STRETCH", 10)
+    said: list[str] = []
+
+    def connect_and_listen(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.set_trace_callback(said.append)
+        return connection
+
+    @contextmanager
+    def listening(path: Path) -> Iterator[Any]:
+        yield DbapiEffectQueue(lambda: connect_and_listen(path), threads=1)
+
+    async with new_bench(listening)() as bench, bench.open() as queue:
+        with closing(sqlite3.connect(bench.path)) as connection:
+            rows = [(f"evt_{number}", number) for number in range(95)]
+            columns = "payment_key, in_order, state, tries, claims, due_at"
+            connection.executemany(
+                f"INSERT INTO tillport_effects (event_id, handler, position, {columns}) "
+                "VALUES (?, 'receipts', ?, 'pi', 0, 'done', 0, 1, 0.0)",
+                rows,
+            )
+            connection.commit()
+        said.clear()
+        assert await queue.forget(up_to=200) == 95
+        transactions = "\n".join(said).split("COMMIT")
+        assert [one.count("DELETE") for one in transactions if "DELETE" in one] == [1] * 10

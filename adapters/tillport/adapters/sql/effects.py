@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from tillport.adapters.sql.autocommit import set_level
 from tillport.adapters.sql.effects_statements import (
+    BEGINNING,
     IDLE_SECONDS,
     LIMITS,
     POSTGRESQL_EFFECTS,
@@ -33,11 +34,13 @@ from tillport.adapters.sql.effects_statements import (
     by_position,
     effect_of,
     enlist_values,
+    forget_values,
     ids_of,
     limits_values,
     list_statement,
     postpone_values,
     standing_of,
+    stretch_values,
     unavailable,
 )
 from tillport.adapters.sql.effects_tables import CREATION_LOCK, effects_ddl
@@ -213,7 +216,12 @@ class AsyncEffectQueue(Generic[Tx]):
 
     async def forget(self, *, up_to: int) -> int:
         """See `EffectQueue.forget`."""
-        return len(await self._rows("forget", {"up_to": up_to}))
+        gone, place = 0, BEGINNING
+        while found := await self._rows("stretch", stretch_values(place)):
+            last = (found[0][0], found[0][1])
+            gone += len(await self._rows("forget", forget_values(place, last, up_to)))
+            place = last
+        return gone
 
     async def _begin_round(
         self, connection: AsyncConnection, effects: Sequence[Effect]

@@ -9,7 +9,7 @@ instead of failing.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 import msgspec
@@ -39,6 +39,7 @@ class EffectStatements:
     retry: str
     skip: str
     standings: str
+    stretch: str
     forget: str
 
 
@@ -58,6 +59,8 @@ _IS_DUE: Final = "state || '' = 'due'"
 _IS_DEAD: Final = "state || '' = 'dead'"
 _IS_OPEN: Final = "state || '' IN ('due', 'dead')"
 
+_BEHIND: Final = "(event_id, handler) > (:event_id, :handler)"
+
 _SHARED: Final = {
     "begin": "INSERT INTO tillport_effect_handlers (handler, position) VALUES (:handler, :position) "
     "ON CONFLICT (handler) DO NOTHING",
@@ -76,8 +79,11 @@ _SHARED: Final = {
     "coalesce(sum(CASE WHEN e.state = 'dead' THEN 1 ELSE 0 END), 0) AS dead, min(e.position) AS oldest "
     "FROM tillport_effect_handlers AS h LEFT JOIN tillport_effects AS e "
     "ON e.handler = h.handler AND e.state IN ('due', 'dead') GROUP BY h.handler, h.position ORDER BY h.handler",
-    "forget": "DELETE FROM tillport_effects WHERE position <= :up_to AND state IN ('done', 'skipped') "
-    "RETURNING event_id",
+    # Along the primary key, so that the table is gone through once, however much of it stays.
+    "stretch": f"SELECT event_id, handler FROM (SELECT event_id, handler FROM tillport_effects WHERE {_BEHIND} "
+    "ORDER BY event_id, handler LIMIT :limit) AS next ORDER BY event_id DESC, handler DESC LIMIT 1",
+    "forget": f"DELETE FROM tillport_effects WHERE {_BEHIND} AND (event_id, handler) <= (:last_event_id, :last_handler) "
+    "AND position <= :up_to AND state IN ('done', 'skipped') RETURNING 1",
 }
 
 _ENLIST: Final = (
@@ -151,6 +157,9 @@ SQLITE_EFFECTS: Final = EffectStatements(
     """,
     unmark=f"UPDATE tillport_effects SET state = 'due' WHERE handler = :handler AND event_id IN {_LITE_IDS}",
 )
+
+FORGET_STRETCH: Final = 2000
+"""How many effects are looked at in one transaction of `forget`: milliseconds, in which nobody else writes on SQLite."""
 
 STATEMENT_SECONDS: Final = 10.0
 """How long a database may take to answer what is ours, where that can be limited."""
@@ -250,6 +259,23 @@ def list_statement(
         f"SELECT {_COLUMNS} FROM tillport_effects WHERE {conditions} ORDER BY position, handler LIMIT :limit",
         {**values, "limit": limit},
     )
+
+
+Place: TypeAlias = tuple[str, str]
+"""Where a stretch of effects ends: event id and handler."""
+
+BEGINNING: Final[Place] = ("", "")
+
+
+def stretch_values(place: Place) -> dict[str, Any]:
+    """Return the values of `stretch`, which finds the end of the next one; there is no row if nothing follows."""
+    return {"event_id": place[0], "handler": place[1], "limit": FORGET_STRETCH}
+
+
+def forget_values(place: Place, last: Place, up_to: int) -> dict[str, Any]:
+    """Return the values of `forget` for one stretch, which returns a row for each that is gone."""
+    ends = {"event_id": place[0], "handler": place[1], "last_event_id": last[0], "last_handler": last[1]}
+    return {**ends, "up_to": up_to}
 
 
 def effect_of(row: Sequence[Any]) -> Effect:

@@ -10,28 +10,34 @@ then broken and raised, and what was not reached is tried again.
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import attrs
 from sqlalchemy import Dialect
 
 from tillport.adapters.sql.effects_statements import (
+    BEGINNING,
     IDLE_SECONDS,
     LIMITS,
     STATEMENTS,
     EffectStatements,
+    Place,
     Values,
     by_position,
     effect_of,
     enlist_values,
+    forget_values,
     ids_of,
     limits_values,
     list_statement,
     postpone_values,
     standing_of,
+    stretch_values,
     unavailable,
 )
 from tillport.adapters.sql.effects_tables import CREATION_LOCK, effects_ddl
@@ -200,7 +206,18 @@ class SyncEffectQueue(Generic[Tx]):
 
     async def forget(self, *, up_to: int) -> int:
         """See `EffectQueue.forget`."""
-        return len(await self._do(lambda work, sql: work.execute(sql.forget, {"up_to": up_to})))
+        gone, place = 0, BEGINNING
+        while True:
+            began = time.monotonic()
+            found = await self._do(partial(_end_of_stretch, place=place))
+            if not found:
+                return gone
+            last = (found[0][0], found[0][1])
+            values = forget_values(place, last, up_to)
+            gone += len(await self._do(partial(_forget, values=values)))
+            place = last
+            # On SQLite others who write look now and then whether they can: half of the time they must.
+            await asyncio.sleep(time.monotonic() - began)
 
     async def aclose(self) -> None:
         """Finish what was begun, then close every connection that was opened."""
@@ -285,6 +302,14 @@ class SyncEffectQueue(Generic[Tx]):
         for future in futures:
             if not future.cancelled():
                 future.exception(2 * _CLOSING_SECONDS)
+
+
+def _end_of_stretch(work: Work[Any], sql: EffectStatements, *, place: Place) -> Sequence[Sequence[Any]]:
+    return work.execute(sql.stretch, stretch_values(place))
+
+
+def _forget(work: Work[Any], sql: EffectStatements, *, values: Values) -> Sequence[Sequence[Any]]:
+    return work.execute(sql.forget, values)
 
 
 def drive(doing: Awaitable[None]) -> None:

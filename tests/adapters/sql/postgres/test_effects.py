@@ -29,6 +29,7 @@ from tillport.adapters.conformance.effects_histories import check_effects_histor
 from tillport.adapters.conformance.samples import NOON, event
 from tillport.adapters.memory.clock import ManualClock
 from tillport.adapters.memory.event_log import MemoryEventLog
+from tillport.adapters.sql import effects_statements
 from tillport.adapters.sql.autocommit import NoTransaction
 from tillport.adapters.sql.effects import AsyncEffectQueue, HandlerCommitted, as_async_session
 from tillport.adapters.sql.effects_django import DjangoEffectQueue
@@ -273,6 +274,29 @@ async def test_django_without_its_autocommit_is_refused(new_effects_bench) -> No
         async with aclosing(DjangoEffectQueue(alias, threads=1)) as other:
             with pytest.raises(NoTransaction):
                 await other.begin(HANDLER, position=0)
+
+
+@pytest.mark.parametrize("stack", [on_async_engine, on_dbapi], ids=["async", "dbapi"])
+async def test_forgetting_goes_through_all_in_stretches(stack, new_effects_bench, monkeypatch) -> None:
+    """A transaction has an end in time: it can't be about all of them."""
+    monkeypatch.setattr(effects_statements, "FORGET_STRETCH", 2)
+    async with new_effects_bench(stack)() as bench, bench.open() as queue:
+        await enlist(queue, *(effect(number) for number in range(1, 8)))
+        taken = await claim(queue)
+        await queue.perform([one for one in taken if one.position != 2], writer(bench))
+        with psycopg.connect(bench.url, autocommit=True) as connection:
+            told = "SELECT count(DISTINCT xid) FROM gone"
+            connection.execute("CREATE TABLE gone (xid bigint)")
+            connection.execute(
+                "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN INSERT INTO gone VALUES (txid_current()); RETURN OLD; END $$"
+            )
+            connection.execute(
+                "CREATE TRIGGER note BEFORE DELETE ON tillport_effects FOR EACH ROW EXECUTE FUNCTION note()"
+            )
+            assert await queue.forget(up_to=5) == 4
+            assert connection.execute(told).fetchone()[0] >= 2
+        assert [one.position for one in await queue.list(states=tuple(EffectState))] == [2, 6, 7]
 
 
 async def test_a_handler_that_commits_is_refused_and_harms_nobody(new_effects_bench) -> None:
