@@ -53,6 +53,9 @@ _POSITIONS: Final = "tillport_order_position_seq"
 
 _NUMBERS: Final = '"StripeEvents_seq_seq"'
 
+_DRAWN: Final = "CASE WHEN is_called THEN last_value ELSE last_value - 1 END"
+"""The newest number of a sequence. One that nothing was drawn from says 1 too, and gives that next."""
+
 _HEAD: Final = (
     "greatest((SELECT max(position) FROM tillport_order), "
     "(SELECT value FROM tillport_log_state WHERE name = 'horizon'), 0)"
@@ -101,9 +104,9 @@ def _placed(sender: str) -> str:
         "locked AS MATERIALIZED (SELECT new, set_config('lock_timeout', '0', true), "
         f"pg_advisory_xact_lock({_SEQUENCING_LOCK}) FROM counted WHERE new > 0), "
         # It names `new`, so that it is read after the lock was taken; the head is that of the statement's beginning.
-        "drawn AS MATERIALIZED (SELECT last_value FROM locked CROSS JOIN LATERAL "
-        f"(SELECT last_value FROM {_POSITIONS} WHERE new > 0 OFFSET 0) AS positions), "
-        f"told AS MATERIALIZED (SELECT pg_notify('{NEWS}', '{sender}') FROM drawn WHERE last_value >= {_HEAD}), "
+        "drawn AS MATERIALIZED (SELECT newest FROM locked CROSS JOIN LATERAL "
+        f"(SELECT {_DRAWN} AS newest FROM {_POSITIONS} WHERE new > 0 OFFSET 0) AS positions), "
+        f"told AS MATERIALIZED (SELECT pg_notify('{NEWS}', '{sender}') FROM drawn WHERE newest >= {_HEAD}), "
         f"placed AS (INSERT INTO tillport_order (position, seq) SELECT nextval('{_POSITIONS}'), seq "
         f"FROM (SELECT seq FROM fresh ORDER BY seq) AS ordered WHERE {_IS_PLACED} RETURNING position), "
         f"{_LEFT_WAITING} WHERE NOT {_IS_PLACED})"
@@ -188,7 +191,7 @@ _TAKE_THE_LOCK: Final = (
 )
 BRING_UP_NUMBERS: Final = (
     f"{_TAKE_THE_LOCK}SELECT setval('{_NUMBERS}', newest) FROM {_NUMBERS}, "  # noqa: S608 - constants
-    '(SELECT max(seq) AS newest FROM "StripeEvents") AS ends WHERE newest > last_value'
+    f'(SELECT max(seq) AS newest FROM "StripeEvents") AS ends WHERE newest > {_DRAWN}'
 )
 """The script for a copy of the database that came without its sequences, where numbers are drawn that events have already."""
 
@@ -211,7 +214,7 @@ def _sequence(which: str, sender: str) -> str:
     return (
         f"{_TAKE_THE_LOCK}"  # noqa: S608 - numbers, constants and a word of ours
         # Positions of an older version's, or a sequence that a restored copy did not bring along.
-        f"SELECT setval('{_POSITIONS}', head) FROM {_POSITIONS}, (SELECT {_HEAD} AS head) AS ends WHERE head > last_value; "
+        f"SELECT setval('{_POSITIONS}', head) FROM {_POSITIONS}, (SELECT {_HEAD} AS head) AS ends WHERE head > {_DRAWN}; "
         f"WITH taken AS (DELETE FROM tillport_pending WHERE seq IN {which} RETURNING seq), "
         f"placed AS (INSERT INTO tillport_order (position, seq) SELECT nextval('{_POSITIONS}'), seq "
         "FROM (SELECT seq FROM taken ORDER BY seq) AS ordered RETURNING 1) "
