@@ -240,6 +240,26 @@ async def test_one_that_cannot_be_started_is_told_and_tried_again(store, monkeyp
     assert list(await SqliteEventLog(store).record([event(1)])) == [True]
 
 
+async def test_one_that_cannot_be_spoken_to_is_told_and_ended(store, monkeypatch) -> None:
+    spawn, spawned = sqlite_process._spawn, []
+
+    def spawn_and_spoil(file):
+        process, ours = spawn(file)
+        spawned.append((process, ours))
+        return process, socket.socket()  # which no event loop takes for what it should be
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sqlite_process, "_spawn", spawn_and_spoil)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="UNIX"):
+                await asyncio.wait_for(store.write(claim("one")), PATIENCE_SECONDS)
+            assert store._process.pid is None
+    await store.write(claim("one"))
+    for process, ours in spawned:
+        assert await asyncio.to_thread(process.wait, PATIENCE_SECONDS) == -signal.SIGKILL
+        ours.close()
+
+
 @pytest.mark.parametrize("sooner", [False, True], ids=["in the middle", "before anything is sent"])
 async def test_one_that_ends_at_once_is_told_each_time_and_nobody_waits_for_ever(
     store, monkeypatch, sooner

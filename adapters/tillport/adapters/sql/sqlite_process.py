@@ -115,10 +115,20 @@ class WriterProcess:
     async def _start(self) -> None:
         try:
             process, ours = await asyncio.to_thread(_spawn, self._file)
+            await self._connect(process, ours)
         except OSError as error:
             raise StoreUnavailable(f"No process can be started that writes to it: {error}.") from error
+
+    async def _connect(self, process: "subprocess.Popen[bytes]", ours: socket.socket) -> None:
         child = self._child = _Child(process, self._answered, self._lost)  # before it can be lost
-        await asyncio.get_running_loop().create_unix_connection(lambda: child, sock=ours)
+        try:
+            await asyncio.get_running_loop().create_unix_connection(lambda: child, sock=ours)
+        except BaseException:  # nothing can be sent to it, and nobody would hear of its end
+            self._child = None
+            ours.close()
+            process.kill()
+            self._end(process)
+            raise
 
     def _started(self, task: "asyncio.Task[None]") -> None:
         self._starting = None
