@@ -284,6 +284,28 @@ async def test_who_has_the_file_when_it_should_be_switched_holds_up_no_write(wri
         assert await log.head() == 3 * COMMITS_PER_CHECKPOINT
 
 
+@pytest.mark.parametrize("length", [40, 6000], ids=["in its row", "in pages of its own"])
+async def test_what_was_erased_or_forgotten_is_not_left_in_the_file(length, tmp_path, monkeypatch) -> None:
+    """Also where SQLite was built without it, as python.org's is; Debian's overwrites by itself."""
+    connect = sqlite3.connect
+
+    def connect_as_elsewhere(*arguments, **options):
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA secure_delete=OFF")
+        return connection
+
+    monkeypatch.setattr("tillport.adapters.sql.sqlite_file.sqlite3.connect", connect_as_elsewhere)
+    path = tmp_path / "till.sqlite3"
+    bodies = [b'{"email": "%s@example.com"}' % (name * length) for name in (b"ada", b"bob", b"cleo")]
+    async with aclosing(SqliteStore(path)) as store:
+        log = SqliteEventLog(store)
+        await log.record([event(number, body=body) for number, body in enumerate(bodies)])
+        assert await log.replace_body("evt_1", b"{}", now=1.0)
+        assert await log.forget(received_before=1e12, up_to=1, now=1.0) == 1
+    found = [name in path.read_bytes() for name in (b"adaada", b"bobbob", b"cleocleo")]
+    assert found == [False, False, True]
+
+
 @pytest.mark.parametrize("alias", ["ch_77", "pi_77", "re_77"])
 async def test_an_alias_is_found_by_index(store, alias) -> None:
     from tillport.adapters.sql.schema import events

@@ -55,6 +55,8 @@ class SqliteFile:
                 create_sqlite(connection)
             if for_writing:
                 self.use_wal(connection)
+                # What was erased is overwritten. Some builds of SQLite do so by themselves, others leave it readable.
+                connection.execute("PRAGMA secure_delete=ON")
                 connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES_MAX:d}")
                 connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KILOBYTES:d}")
             else:
