@@ -8,13 +8,15 @@ in a savepoint, and the marks of those that failed are taken back. The savepoint
 connection, in one round trip between two handlers, because at a thousand effects a second each trip counts.
 
 A handler that commits would let go of its neighbours' marks before they were run. So a commit of the connection that
-it was lent is refused, and is that handler's failure. (A session that was lent commits a savepoint, and may.)
+it was lent is refused, and is that handler's failure. (A session that was lent commits a savepoint, and may.) A commit
+in plain SQL can't be refused: what was not run is made due again, unless this process dies at that very moment.
 
 A database that does not answer is not waited for: our own statements have their time, after which the connection is
 given up, and handlers have theirs from whoever runs them.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final, Generic, TypeVar, cast
@@ -26,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from tillport.adapters.sql.autocommit import set_level
 from tillport.adapters.sql.effects_statements import (
     BEGINNING,
+    FREE,
     IDLE_SECONDS,
     LIMITS,
     POSTGRESQL_EFFECTS,
@@ -39,6 +42,7 @@ from tillport.adapters.sql.effects_statements import (
     limits_values,
     list_statement,
     postpone_values,
+    sqlstate_of,
     standing_of,
     stretch_values,
     unavailable,
@@ -48,13 +52,17 @@ from tillport.ports.effects import Effect, EffectState, Performed, Standing
 from tillport.ports.errors import TillportError
 from tillport.ports.event_log import LogUnavailable
 
+logger = logging.getLogger("tillport.effects")
+
 Tx = TypeVar("Tx")
 
 _SET: Final = "SAVEPOINT tillport_effect"
 _RELEASE: Final = "RELEASE SAVEPOINT tillport_effect"
 _NEXT: Final = f"{_RELEASE}; {_SET}"
 _UNDO: Final = "ROLLBACK TO SAVEPOINT tillport_effect"  # which leaves the savepoint set, for the next handler
+_ENDED: Final = ("3B001", "25P01")  # there is no such savepoint; no transaction
 _LIMITS: Final = text(LIMITS)
+_FREE: Final = text(FREE)
 _TEXTS: Final = {
     name: text(statement) for name, statement in attrs.asdict(POSTGRESQL_EFFECTS, recurse=False).items()
 }
@@ -158,7 +166,7 @@ class AsyncEffectQueue(Generic[Tx]):
         try:
             try:
                 async with asyncio.timeout(self.statement_seconds):
-                    marked, driver = await self._begin_round(connection, effects)
+                    marked, xid, driver = await self._begin_round(connection, effects)
             except LogUnavailable:
                 raise
             except Exception as error:
@@ -171,10 +179,13 @@ class AsyncEffectQueue(Generic[Tx]):
                 if failed:
                     await connection.execute(_TEXTS["unmark"], ids_of(failed))
                 await connection.commit()
-        except BaseException:
+        except BaseException as error:
             # A transaction that a handler meddled with must not stay open under the pool's next user, and SQLAlchemy
             # may believe that it ended: so the connection goes, and the transaction with it.
             await _to_its_end(connection.invalidate())
+            if isinstance(error, _Ended):
+                await self._free([one for one in effects if one.event_id in error.unrun], xid)
+                raise error.failure from None
             raise
         finally:
             await _to_its_end(connection.close())
@@ -225,14 +236,17 @@ class AsyncEffectQueue(Generic[Tx]):
 
     async def _begin_round(
         self, connection: AsyncConnection, effects: Sequence[Effect]
-    ) -> tuple[set[str], Any]:
-        """Mark what is there to be done, and set the savepoint for the first. Return the ids, and the driver's connection."""
+    ) -> tuple[set[str], str, Any]:
+        """Mark what is there to be done, and set the savepoint for the first.
+
+        Return the ids, what PostgreSQL calls the transaction that marked them, and the driver's connection.
+        """
         await set_level(connection)
         await connection.execute(_LIMITS, limits_values(self.idle_seconds))
-        marked = set((await connection.execute(_TEXTS["mark"], ids_of(effects))).scalars())
+        marked = (await connection.execute(_TEXTS["mark"], ids_of(effects))).all()
         driver: Any = (await connection.get_raw_connection()).driver_connection
         await driver.execute(_SET)
-        return marked, driver
+        return {row[0] for row in marked}, marked[0][1] if marked else "", driver
 
     async def _run_all(
         self,
@@ -263,13 +277,32 @@ class AsyncEffectQueue(Generic[Tx]):
                             await left.rollback()
                         await driver.execute(_UNDO)
                     _check_whole(connection)
-                except Exception:  # noqa: BLE001 - whatever it is, the round is over
-                    # The connection is lost, or the handler ended the transaction: nothing of it counts.
+                except Exception as error:  # noqa: BLE001 - whatever it is, the round is over
+                    # The connection is lost, or the handler ended the transaction: nothing of it counts, unless it was
+                    # committed, with every mark.
+                    if sqlstate_of(error) in _ENDED:
+                        done = {one.effect.event_id for one in told if one.done}
+                        raise _Ended(failure, marked - done - {effect.event_id}) from None
                     raise failure  # noqa: B904 - what came of clearing up after it tells less
                 told.append(Performed(effect=effect, failure=failure))
             else:
                 told.append(Performed(effect=effect, done=True))
         return told
+
+    async def _free(self, effects: Sequence[Effect], xid: str) -> None:
+        """Make due again what a handler's own commit left marked and nobody ran. Nothing is, if it rolled back."""
+        if not effects:
+            return
+        try:
+            async with self._statement() as connection:
+                await connection.execute(_FREE, {**ids_of(effects), "xid": xid})
+        except LogUnavailable:
+            logger.error(  # noqa: TRY400 - where it was raised says nothing
+                "%s: a handler ended its transaction, and the database can't be reached: if it committed, these are "
+                "called done and are not: %s",
+                effects[0].handler,
+                ", ".join(effect.event_id for effect in effects),
+            )
 
     async def _rows(self, name: str, values: Values, *, seconds: float | None = None) -> Sequence[Any]:
         async with self._statement(seconds) as connection:
@@ -305,6 +338,15 @@ async def open_async_effect_queue(url: str) -> AsyncIterator[AsyncEffectQueue[As
         yield AsyncEffectQueue(engine)
     finally:
         await engine.dispose()
+
+
+class _Ended(Exception):
+    """A handler ended the transaction in plain SQL. `unrun` are the ids of those marks that nothing was done for."""
+
+    def __init__(self, failure: Exception, unrun: set[str]) -> None:
+        super().__init__()
+        self.failure = failure
+        self.unrun = unrun
 
 
 class _guarded:  # noqa: N801 - reads as the words that it stands for

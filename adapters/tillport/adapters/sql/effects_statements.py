@@ -123,12 +123,18 @@ POSTGRESQL_EFFECTS: Final = EffectStatements(
     mark=f"""
         WITH mine AS MATERIALIZED ({_PG_MINE})
         UPDATE tillport_effects AS e SET state = 'done' FROM mine
-        WHERE e.handler = mine.handler AND e.event_id = mine.event_id RETURNING e.event_id
+        WHERE e.handler = mine.handler AND e.event_id = mine.event_id RETURNING e.event_id, CAST(e.xmin AS TEXT)
     """,
     unmark=f"""
         UPDATE tillport_effects SET state = 'due' WHERE handler = :handler AND event_id = {_PG_IDS}
     """,
 )
+
+FREE: Final = f"""
+    UPDATE tillport_effects SET state = 'due'
+    WHERE handler = :handler AND event_id = {_PG_IDS} AND state = 'done' AND CAST(xmin AS TEXT) = :xid
+"""
+"""Takes back, on PostgreSQL, marks that a transaction of ours has committed: none that another worker has set since."""
 
 SQLITE_EFFECTS: Final = EffectStatements(
     **_SHARED,
@@ -190,11 +196,14 @@ _REMEDY: Final = (
 
 def unavailable(error: Exception) -> LogUnavailable:
     """Return what to raise when one of these statements can't be carried out. Tells no values."""
-    state = getattr(getattr(error, "orig", error), "sqlstate", None) or getattr(
-        error, "sqlite_errorname", None
-    )
+    state = sqlstate_of(error) or getattr(error, "sqlite_errorname", None)
     what = " ".join(filter(None, (type(error).__name__, state)))
     return LogUnavailable(f"The effects can't be reached now ({what}).", remedy=_REMEDY)
+
+
+def sqlstate_of(error: Exception) -> str | None:
+    """Return what PostgreSQL calls an error of a driver's, or of SQLAlchemy's around it."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None)
 
 
 def limits_values(idle_seconds: float) -> dict[str, Any]:

@@ -9,20 +9,24 @@ from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import attrs
 import psycopg
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tillport.adapters.conformance.effects import (
     HANDLER,
     EffectsCapabilities,
+    Mistake,
     claim,
     effect,
     effects_laws,
     enlist,
     line,
+    states,
     writer,
 )
 from tillport.adapters.conformance.effects_histories import check_effects_histories
@@ -313,6 +317,56 @@ async def test_a_handler_that_commits_is_refused_and_harms_nobody(new_effects_be
             await queue.perform(taken, run)
         assert await bench.lines() == []
         assert {one.state for one in await queue.list(states=tuple(EffectState))} == {EffectState.DUE}
+
+
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize("ends", [["COMMIT"], ["COMMIT", "BEGIN"], ["ROLLBACK"]], ids=" ".join)
+async def test_a_handler_that_ends_the_transaction_in_sql_takes_no_neighbours_along(
+    ends, raises, new_effects_bench
+) -> None:
+    """What it committed is done; what was marked with it, and not run or undone, is due again."""
+    async with new_effects_bench(on_async_engine)() as bench, bench.open() as queue:
+        await enlist(queue, *(effect(number) for number in range(1, 6)))
+        taken = await claim(queue)
+        ended = []
+
+        async def run(connection, one):
+            await bench.write(connection, line(one.position))
+            if one.position == 2 and not ended:
+                raise Mistake("not today")
+            if one.position == 3:
+                ended.append(one)
+                for statement in ends:
+                    await connection.execute(text(statement))
+                if raises:
+                    raise Mistake("after all")
+
+        with pytest.raises((DBAPIError, asyncpg.PostgresError, Mistake)):
+            await queue.perform(taken, run)
+        kept = {1, 3} if "COMMIT" in ends else set()
+        assert sorted(await bench.lines()) == [line(number) for number in sorted(kept)]
+        assert await states(queue) == {
+            number: EffectState.DONE if number in kept else EffectState.DUE for number in range(1, 6)
+        }
+        others = [one for one in taken if one.position != 3]
+        await queue.perform(others, run)
+        assert sorted(await bench.lines()) == [line(number) for number in sorted({1, 2, 4, 5} | kept)]
+
+
+async def test_a_mark_that_another_worker_has_set_meanwhile_stays(new_effects_bench) -> None:
+    async with new_effects_bench(on_async_engine)() as bench, bench.open() as queue, bench.open() as other:
+        await enlist(queue, effect(1), effect(2))
+        taken = await claim(queue)
+
+        async def run(connection, one):
+            if one.position == 1:
+                await connection.execute(text("ROLLBACK"))
+                assert [told.done for told in await other.perform(taken[1:], writer(bench))] == [True]
+            await bench.write(connection, line(one.position))
+
+        with pytest.raises(asyncpg.PostgresError):
+            await queue.perform(taken, run)
+        assert await states(queue) == {1: EffectState.DUE, 2: EffectState.DONE}
 
 
 async def test_a_session_that_commits_commits_a_savepoint(new_effects_bench) -> None:
