@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tillport.adapters.compose import Secret, open_stores, system_clock
 from tillport.adapters.conformance.samples import event
 
@@ -122,10 +124,9 @@ def test_a_position_or_a_limit_that_can_not_be_is_refused(run, database: str) ->
     assert (done.returncode, done.stdout) == (2, "")
 
 
-def test_what_is_no_courier_is_refused(run, database: str) -> None:
-    done = run(
-        "events", "replay", "--after", "0", "--messaging", "kafka://till:hunter2@h", "--database", database
-    )
+@pytest.mark.parametrize("url", ["kafka://till:hunter2@h", "nats", "nats://till:hunter2@h,other"])
+def test_what_is_no_courier_is_refused(run, database: str, url: str) -> None:
+    done = run("events", "replay", "--after", "0", "--messaging", url, "--database", database)
     assert (done.returncode, done.stdout) == (2, "")
     assert "nats://" in done.stderr
     assert "hunter2" not in done.stderr

@@ -57,6 +57,19 @@ def test_nothing_at_all_is_refused_with_all_that_is_missing() -> None:
             "TILLPORT_DATABASE_URL can't be read as postgresql://",
         ),
         ("MESSAGING_URL", "kafka://broker", "Use memory: or nats://"),
+        *(
+            ("MESSAGING_URL", url, "Use memory: or nats://")
+            for url in (
+                "memory",
+                "nats",
+                "nats:broker",
+                "nats://",
+                "nats://a nats://b",
+                "nats://a,b",
+                "nats://a,",
+                "memory:,nats://a",
+            )
+        ),
         ("STRIPE_SECRET_KEY", "sk_live_abcdefgh", "upper limit"),
     ],
 )
@@ -79,6 +92,16 @@ def test_what_does_not_fit_is_refused_in_words(name: str, value: str, words: str
 )
 def test_every_form_that_postgresql_knows_is_taken(url: str) -> None:
     read_settings(COMPLETE | {"TILLPORT_DATABASE_URL": url}).check(name_of=variable)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["memory:", "memory://here", "nats://broker", "nats://till:pw@a:4222,tls://b", "nats://a, nats://b"],
+)
+def test_every_courier_that_can_be_published_to_is_taken(url: str) -> None:
+    settings = read_settings(COMPLETE | {"TILLPORT_MESSAGING_URL": url})
+    settings.check(name_of=variable)
+    assert " " not in settings.messaging_url.reveal()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tillport.adapters.compose.secret import Secret
-from tillport.adapters.compose.settings import SettingsRefused
+from tillport.adapters.compose.settings import SettingsRefused, names_servers
 from tillport.ports.channel import Channel
 
 
@@ -17,8 +17,10 @@ async def open_courier(messaging_url: Secret) -> AsyncIterator[Channel]:
             "The courier is in the service's own memory, so nobody else can be published to.",
             remedy="Name the one that your consumers hear, with TILLPORT_MESSAGING_URL=nats://….",
         )
-    if not url.startswith(("nats://", "tls://")):
-        raise SettingsRefused("The scheme of the messaging URL is unknown.", remedy="Use nats://….")
+    if not names_servers(url):
+        raise SettingsRefused(
+            "The messaging URL names no NATS server.", remedy="Use nats://…, for each of several."
+        )
     from tillport.adapters.nats import Access, NatsChannel
 
     channel = NatsChannel(Access(servers=url.split(",")))

@@ -25,6 +25,7 @@ RETENTION_DAYS_MIN = 30
 """Stripe lists events of the last 30 days (https://docs.stripe.com/api/events)."""
 CEILING_MINOR = 99_999_999
 """The largest amount that Stripe takes in most currencies: the limit of a test-mode till that sets none."""
+_SERVER = re.compile(r"(?:nats|tls)://\S+")
 
 
 class SettingsRefused(TillportError):
@@ -63,6 +64,11 @@ def _secrets(value: object) -> tuple[Secret, ...]:
         parts = [part for part in _text(value).replace(",", " ").split() if part]
     # A file may hold several, one on a line: that is how a secret is rolled.
     return tuple(Secret(line) for part in parts for line in _secret(part).reveal().split())
+
+
+def _couriers(value: object) -> Secret:
+    """Read a URL, or several with commas, around which people put blanks."""
+    return Secret(",".join(part.strip() for part in _secret(value).reveal().split(",")))
 
 
 def _currency(value: object) -> str:
@@ -215,7 +221,7 @@ class Settings:
         default=Secret("memory:"),
         converter=as_secret,
         metadata=read_by(
-            _secret, "Where events are published to: `memory:`, which is this process, or `nats://…`."
+            _couriers, "Where events are published to: `memory:`, which is this process, or `nats://…`."
         ),
     )
     cors_origins: tuple[str, ...] = attrs.field(
@@ -261,8 +267,11 @@ class Settings:
         found = [*_about_stripe(self, name_of), *_about_callers(self, name_of)]
         if (problem := problem_of(self.database_url.reveal())) is not None:
             found.append(f"{name_of('database_url')} {problem[0]} {problem[1]}")
-        if self.messaging_url.reveal().partition(":")[0] not in ("memory", "nats", "tls"):
-            found.append(f"The scheme of {name_of('messaging_url')} is unknown. Use memory: or nats://….")
+        messaging = self.messaging_url.reveal()
+        if not is_memory(messaging) and not names_servers(messaging):
+            found.append(
+                f"{name_of('messaging_url')} names no courier. Use memory: or nats://…, and the latter for each of several."
+            )
         return found
 
     def check(self, *, name_of: Callable[[str], str] = str) -> None:
@@ -272,6 +281,26 @@ class Settings:
             raise SettingsRefused(
                 "\n".join(["Tillport can't start like this:", *(f"  - {line}" for line in found)])
             )
+
+
+def is_memory(messaging_url: str) -> bool:
+    """Tell whether the courier is this process's own memory.
+
+    >>> is_memory("memory:"), is_memory("memory"), is_memory("memory:,nats://broker")
+    (True, False, False)
+    """
+    return messaging_url.startswith("memory:") and "," not in messaging_url
+
+
+def names_servers(messaging_url: str) -> bool:
+    """Tell whether this names a NATS server, or several with commas.
+
+    The client takes any word for a host that isn't there yet, and would look for it for ever: so each is looked at here.
+
+    >>> names_servers("nats://one:4222,tls://two"), names_servers("nats"), names_servers("nats://one,two")
+    (True, False, False)
+    """
+    return all(_SERVER.fullmatch(server) for server in messaging_url.split(","))
 
 
 def _about_stripe(settings: Settings, name_of: Callable[[str], str]) -> list[str]:
