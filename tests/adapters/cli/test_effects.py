@@ -80,8 +80,9 @@ def test_a_database_without_effects_is_told(run, database: str, tmp_path: Path) 
     sqlite3.connect(tmp_path / "empty.sqlite3").close()
     (tmp_path / "empty.sqlite3").touch()
     done = run("effects", "list", "--database", "sqlite:///empty.sqlite3")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "create_tables" in done.stderr
+    assert (tmp_path / "empty.sqlite3").read_bytes() == b""
     assert run("effects", "list", "--database", database).returncode == 0, "the log's own file has the tables"
 
 

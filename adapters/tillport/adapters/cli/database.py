@@ -6,6 +6,7 @@ from tillport.adapters.cli.events import existing_database
 from tillport.adapters.cli.terminal import complain, say
 from tillport.adapters.compose import Secret, read_settings
 from tillport.adapters.compose.database import check_database, database_sql, upgrade_database
+from tillport.adapters.compose.looking import check_is_there
 
 
 def upgrade(*, as_sql: bool, database: str | None, config: Path | None) -> int:
@@ -25,7 +26,7 @@ def upgrade(*, as_sql: bool, database: str | None, config: Path | None) -> int:
 
 def check(*, database: str | None, config: Path | None) -> int:
     """Say whether this version of Tillport may work on the database; 1 if it may not."""
-    found = check_database(existing_database(database, config))
+    found = check_database(existing_database(database, config, check=check_is_there))
     if found.ok:
         say(f"The database is at revision {found.revision}, as this version of Tillport wants it.")
         return 0

@@ -12,6 +12,7 @@ import attrs
 from tillport.adapters.cli.events import existing_database
 from tillport.adapters.cli.terminal import complain, paint, say
 from tillport.adapters.compose import open_effect_queue, system_clock
+from tillport.adapters.compose.looking import check_effects
 from tillport.ports.effects import Effect, EffectQueue, EffectState
 
 NOBODY = (
@@ -125,7 +126,7 @@ async def _dead(queue: EffectQueue[Any], handler: str) -> list[str]:
 def _with_queue(
     work: Callable[[EffectQueue[Any]], Awaitable[int]], database: str | None, config: Path | None
 ) -> int:
-    url = existing_database(database, config)
+    url = existing_database(database, config, check=check_effects)
 
     async def opened() -> int:
         async with open_effect_queue(url) as queue:

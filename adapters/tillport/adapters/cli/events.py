@@ -9,7 +9,8 @@ import attrs
 
 from tillport.adapters.cli.moments import moment, stamp
 from tillport.adapters.cli.terminal import complain, paint, say
-from tillport.adapters.compose import Secret, SettingsRefused, Stores, open_stores, read_settings, sqlite_path
+from tillport.adapters.compose import Secret, Stores, open_stores, read_settings
+from tillport.adapters.compose.looking import check_log
 from tillport.domain.notify import follow
 from tillport.domain.selector import parse_selector
 from tillport.ports.clock import Clock
@@ -137,14 +138,15 @@ def with_stores(
     return asyncio.run(opened())
 
 
-def existing_database(database: str | None, config: Path | None) -> Secret:
-    """Return the URL of a database that is read: reading must not make an empty file where there is none."""
+def existing_database(
+    database: str | None, config: Path | None, *, check: Callable[[Secret], None] = check_log
+) -> Secret:
+    """Return the URL of a database that is read: reading must not make one, nor tables in somebody else's file.
+
+    `check` raises `SettingsRefused` for what is not there.
+    """
     url = Secret(database) if database else read_settings(file=config).database_url
-    if url.startswith("sqlite:") and not (path := sqlite_path(url.reveal())).exists():
-        raise SettingsRefused(
-            f"There is no database file {path}.",
-            remedy="Name it with --database sqlite:///file, or with TILLPORT_DATABASE_URL.",
-        )
+    check(url)
     return url
 
 

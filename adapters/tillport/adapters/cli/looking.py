@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from tillport.adapters.cli.events import existing_database, with_stores
 from tillport.adapters.compose import Stores
-from tillport.adapters.compose.looking import open_effects_if_any
+from tillport.adapters.compose.looking import check_effects, check_is_there, open_effects_if_any
 from tillport.ports.clock import Clock
 from tillport.ports.effects import EffectQueue
 
@@ -17,10 +17,13 @@ def with_effects(
     work: Work, *, database: str | None, effects_database: str | None, config: Path | None
 ) -> int:
     """Run `work` on the stores and, where there are effects, on their queue; return its exit code."""
-    url = existing_database(effects_database or database, config)
+    named = effects_database is not None
+    # In the log's own file there may be none: `with_stores` looks for the log itself.
+    check = check_effects if named else check_is_there
+    url = existing_database(effects_database or database, config, check=check)
 
     async def joined(stores: Stores, clock: Clock) -> int:
-        async with open_effects_if_any(url, named=effects_database is not None) as effects:
+        async with open_effects_if_any(url, named=named) as effects:
             return await work(stores, effects, clock)
 
     return with_stores(joined, database, config)

@@ -6,7 +6,7 @@ commit and wait for nobody.
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -80,6 +80,20 @@ class SqliteFile:
         with suppress(sqlite3.OperationalError):
             connection.execute("PRAGMA journal_mode=WAL").fetchone()
         connection.execute(f"PRAGMA busy_timeout={self.busy_timeout_seconds * 1000:.0f}")
+
+
+def tables_in(path: Path) -> frozenset[str]:
+    """Return the names of the tables in a file, and leave it and its folder as they are. Raises `sqlite3.Error`.
+
+    Whoever opens a file in WAL mode, if only to read, leaves other files beside it; not who takes it for immutable. But
+    then what is still in the log is not seen: where there is one, it is read too.
+    """
+    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    with closing(
+        sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", timeout=BUSY_TIMEOUT_SECONDS, uri=True)
+    ) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return frozenset(name for (name,) in names)
 
 
 def in_transaction(connection: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
