@@ -1,5 +1,6 @@
 """The simulator on a loopback port: in this thread until stopped, or in a thread of its own for tests and demos."""
 
+import errno
 import socket
 import struct
 import threading
@@ -33,7 +34,14 @@ def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
+    try:
+        sock.bind((host, port))
+    except (TypeError, ValueError) as error:  # how Python says that no name server could be asked for it
+        sock.close()
+        raise OSError(errno.EINVAL, "that is no host") from error
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
@@ -54,7 +62,7 @@ class Server:
         with Server(Simulator(seed=1)) as server:
             client = stripe.StripeClient(server.simulator.secret_key, base_addresses={"api": server.url})
 
-    Raise OSError when the port is taken.
+    Raise OSError when the port is taken, and for a host that is not of this machine.
     """
 
     def __init__(

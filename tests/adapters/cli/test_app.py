@@ -1,5 +1,7 @@
 """The command line: help that helps, refusals that say what to do, exit codes that programs can rely on."""
 
+import socket
+
 import pytest
 
 
@@ -70,6 +72,15 @@ def test_a_fault_that_does_not_exist_is_refused(run_anew) -> None:
     done = run_anew("simulate", "--port", "0", "--fault", "earthquake")
     assert done.returncode == 2
     assert "unknown fault 'earthquake'" in done.stderr
+
+
+def test_a_simulator_that_can_not_listen_says_so(run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = run("simulate", "--port", str(port))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"tillport simulate: Can't listen on 127.0.0.1 port {port}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_what_a_command_is_about_has_a_place_and_no_option(run) -> None:

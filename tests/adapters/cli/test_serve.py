@@ -275,6 +275,21 @@ def test_a_port_that_is_taken_is_told(served: Served, environment: dict[str, str
     assert "--port" in done.stderr
 
 
+@pytest.mark.parametrize("host", ["a..b", "ü" * 70], ids=["empty label", "long label"])
+def test_a_host_that_is_none_is_told(environment: dict[str, str], host: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tillport.adapters.cli", "serve", "--host", host],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"Can't listen on {host}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_charge_under_way_is_finished_before_the_end(environment: dict[str, str], tmp_path: Path) -> None:
     with Server(Simulator(seed=1)) as stripe:
         environment["TILLPORT_STRIPE_ADDRESS"] = stripe.url

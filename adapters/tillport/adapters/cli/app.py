@@ -154,7 +154,9 @@ def simulate(
         *(("--fault", one) for one in fault or ()),
         ("--retry-seconds", retry_seconds),
     ]
-    return run_simulator([f"{name}={value}" for name, value in given if value is not None])
+    return run_simulator(
+        [f"{name}={value}" for name, value in given if value is not None], prog="tillport simulate"
+    )
 
 
 @app.command

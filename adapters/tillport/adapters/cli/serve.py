@@ -9,6 +9,7 @@ with bounds (`tillport.adapters.cli.bounded`).
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import signal
@@ -71,7 +72,10 @@ def run_service(*, host: str | None, port: int | None, config: Path | None, fd: 
 def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens there. Raises `OSError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=1024)
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except (TypeError, ValueError) as error:  # how Python says that no name server could be asked for it
+        raise OSError(errno.EINVAL, "that is no host") from error
 
 
 async def _serve(settings: Settings, listening: socket.socket) -> int:
