@@ -116,6 +116,33 @@ def test_a_client_secret_is_shown_by_raw_alone(run, tmp_path) -> None:
     assert "pi_1_secret_x" in run("events", "show", "evt_1", "--raw", "--database", url).stdout
 
 
+def test_an_event_that_says_odd_things_is_told_as_the_others_are(run, tmp_path) -> None:
+    """Of a moment that no calendar has, and of a number that Python would not read."""
+    url = f"sqlite:///{tmp_path / 'odd.sqlite3'}"
+    body = b'{"id": "evt_2", "created": 1000000000000000000, "big": ' + b"9" * 5000 + b"}"
+
+    async def fill() -> None:
+        async with open_stores(Secret(url), system_clock()) as stores:
+            await stores.log.record([event(1), event(2, created=10**18, body=body), event(3)])
+
+    asyncio.run(fill())
+    listed = run("events", "list", "--json", "--database", url)
+    assert [json.loads(line)["event_id"] for line in listed.stdout.splitlines()] == [
+        "evt_1",
+        "evt_2",
+        "evt_3",
+    ]
+    assert json.loads(listed.stdout.splitlines()[1])["created"] == str(10**18)
+    exported = run("events", "export", "--database", url)
+    assert (exported.returncode, len(exported.stdout.splitlines())) == (0, 3), exported.stderr
+    shown = run("events", "show", "evt_2", "--database", url)
+    assert shown.returncode == 0, shown.stderr
+    assert f'  "big": {"9" * 5000}\n}}' in shown.stdout
+    explained = run("explain", "evt_2", "--database", url)
+    assert explained.returncode == 0, explained.stderr
+    assert run("explain", "evt_2", "--json", "--database", url).returncode == 0
+
+
 def test_a_position_or_a_limit_that_can_not_be_is_refused(run, database: str) -> None:
     for words in (["--after", "-1"], ["--limit", "0"], ["--limit", "-3"], ["--limit", "9" * 30]):
         done = run("events", "list", *words, "--database", database)

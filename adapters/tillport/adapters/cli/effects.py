@@ -3,13 +3,13 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from tillport.adapters.cli.events import existing_database
+from tillport.adapters.cli.moments import stamp
 from tillport.adapters.cli.terminal import complain, paint, say
 from tillport.adapters.compose import open_effect_queue, system_clock
 from tillport.adapters.compose.looking import check_effects
@@ -143,5 +143,5 @@ def _line(effect: Effect) -> str:
 
 def _columns(effect: Effect) -> dict[str, object]:
     columns = attrs.asdict(effect)
-    due = datetime.fromtimestamp(effect.due_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if effect.due_at else None
+    due = stamp(effect.due_at) if effect.due_at else None
     return {**columns, "state": effect.state.value, "due_at": due}

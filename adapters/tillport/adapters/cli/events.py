@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import attrs
+import msgspec
 
 from tillport.adapters.cli.moments import moment, stamp
 from tillport.adapters.cli.terminal import complain, paint, say
@@ -96,7 +97,7 @@ def show_event(event_id: str, *, raw: bool, database: str | None, config: Path |
         for name, value in columns(found).items():
             say(f"{paint(f'{name:15}', 'dim')} {value}")
         say()
-        say(json.dumps(json.loads(found.event.body_without_secret), indent=2, ensure_ascii=False))
+        say(msgspec.json.format(found.event.body_without_secret, indent=2).decode())
         return 0
 
     return with_stores(work, database, config)

@@ -35,10 +35,11 @@ def moment(text: str, *, now: float) -> float:
 def stamp(seconds: float) -> str:
     """Return a moment as a person reads it, in UTC.
 
-    >>> stamp(0.0)
-    '1970-01-01 00:00:00Z'
+    >>> stamp(0.0), stamp(10**18)
+    ('1970-01-01 00:00:00Z', '1000000000000000000')
     """
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    when = _utc(seconds)
+    return str(seconds) if when is None else when.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def iso(seconds: float) -> str:
@@ -47,7 +48,16 @@ def iso(seconds: float) -> str:
     >>> iso(0.25)
     '1970-01-01T00:00:00.250Z'
     """
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    when = _utc(seconds)
+    return str(seconds) if when is None else when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _utc(seconds: float) -> datetime | None:
+    """Return the moment; None beyond the years that a date has. An event says what it likes, and is listed all the same."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OSError, OverflowError, ValueError):
+        return None
 
 
 def lasting(seconds: float) -> str:
