@@ -1,6 +1,9 @@
 """The simulator as a program: what can't be asked of it is told in one line, with a way out."""
 
 import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +57,12 @@ def test_a_port_that_is_taken_is_told_with_1(capsys) -> None:
 def test_a_host_that_is_not_of_this_machine_is_told_with_1(capsys, host: str) -> None:
     assert main(["--port=0", f"--host={host}"]) == 1
     assert f"Can't listen on {host}" in told(capsys)
+
+
+def test_a_simulator_whose_keys_can_not_be_written_ends(capsys, monkeypatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["--port=0"]) == 1
+        with suppress(OSError):
+            full.close()
+    assert "Can't write: No space left on device." in capsys.readouterr().err

@@ -121,10 +121,18 @@ def main(argv: list[str] | None = None, *, prog: str = "python -m tillport.simul
             f"  stripe listen     {listen}",
             f"  look inside       {server.url}/  (in a browser: what happened; {server.url}/_sim/checkout pays)",
         ]
-        sys.stdout.write("\n".join(lines) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write("\n".join(lines) + "\n")
+            sys.stdout.flush()
+        except OSError as error:  # nobody can use it without its keys
+            unwritten.append(error)
+            server.stop()
 
+    unwritten: list[OSError] = []
     server.run(ready)
+    if unwritten:
+        sys.stderr.write(f"{prog}: Can't write: {unwritten[0].strerror}.\n")
+        return 1
     return 0
 
 

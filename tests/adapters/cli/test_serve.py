@@ -42,9 +42,11 @@ class Served:
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self.process.poll() is None:
-            found = re.search(r"Tillport on (http://\S+)", self.log.read_text())
+            found = re.search(
+                r"Tillport on (http://\S+)|service runs, on (http://\S+)\.", self.log.read_text()
+            )
             if found:
-                self.url = found[1]
+                self.url = found[1] or found[2]
                 return
             time.sleep(0.02)
         raise AssertionError(f"not ready: {self.log.read_text()}")
@@ -273,6 +275,29 @@ def test_a_port_that_is_taken_is_told(served: Served, environment: dict[str, str
     assert done.returncode == 1
     assert f"port {port}" in done.stderr
     assert "--port" in done.stderr
+
+
+@pytest.mark.parametrize("stdout", ["latin-1", "full"])
+def test_it_serves_though_its_welcome_can_not_be_written_as_it_is(
+    environment: dict[str, str], tmp_path: Path, stdout: str
+) -> None:
+    log, out = tmp_path / "serve.log", "/dev/full" if stdout == "full" else str(tmp_path / "out")
+    with log.open("w") as err, open(out, "w") as welcome:  # noqa: PTH123 - a device too
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tillport.adapters.cli", "serve"],
+            env=environment | {"PYTHONIOENCODING": "latin-1"},
+            stdout=welcome,
+            stderr=err,
+        )
+    try:
+        served = Served(process, log if stdout == "full" else Path(out))
+        served.wait_until_ready()
+        assert served.webhook().status == 200
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert process.returncode == 0
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.parametrize("host", ["a..b", "ü" * 70], ids=["empty label", "long label"])

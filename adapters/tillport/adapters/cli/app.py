@@ -3,6 +3,7 @@
 Exit codes: 0 done · 1 it was tried and failed · 2 refused: the command line or the settings are wrong · 130 interrupted.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import cyclopts
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from tillport.adapters.cli.terminal import complain, say
+from tillport.adapters.cli.terminal import complain, let_go, prepare, say
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -607,8 +608,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
             f"This command needs {error.name}, which is not installed. Install it: pip install 'tillport[{extra}]'"
         )
         return FAILED
-    except BrokenPipeError:  # `tillport events list | head`
-        sys.stderr.close()
+    except BrokenPipeError:  # `tillport events list | head` has what it wanted
+        return FAILED
+    except OSError as error:
+        if error.errno not in _CAN_NOT_WRITE:
+            raise
+        complain(f"Can't write: {error.strerror}.")
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -617,7 +622,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
-    raise SystemExit(run())
+    prepare()
+    code = run()
+    let_go()
+    raise SystemExit(code)
 
 
 _REFUSALS = frozenset(
@@ -630,6 +638,7 @@ _REFUSALS = frozenset(
         "unknown_handler",
     }
 )
+_CAN_NOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 _EXTRAS = {
     "stripe": "stripe",
     "aiohttp": "stripe",

@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from tillport.adapters.cli.moments import moment, stamp
-from tillport.adapters.cli.terminal import complain, paint, say
+from tillport.adapters.cli.terminal import complain, hand_over, paint, say
 from tillport.adapters.compose import Secret, Stores, open_stores, read_settings
 from tillport.adapters.compose.looking import check_log
 from tillport.domain.notify import follow
@@ -92,7 +92,7 @@ def show_event(event_id: str, *, raw: bool, database: str | None, config: Path |
             complain(f"There is no event {event_id!r} in the log.")
             return 1
         if raw:
-            say(found.event.body.decode())
+            hand_over(found.event.body + b"\n")
             return 0
         for name, value in columns(found).items():
             say(f"{paint(f'{name:15}', 'dim')} {value}")

@@ -9,7 +9,7 @@ import msgspec
 
 from tillport.adapters.cli.events import Wanted, columns, with_stores
 from tillport.adapters.cli.looking import with_effects
-from tillport.adapters.cli.terminal import complain, say
+from tillport.adapters.cli.terminal import complain, hand_over, say
 from tillport.adapters.compose import Secret, SettingsRefused, Stores, read_settings
 from tillport.adapters.compose.courier import open_courier
 from tillport.domain.replay import reenlist_once, replay_once
@@ -123,12 +123,11 @@ def export_events(
             if page.reset:
                 complain("Older events are gone: the log is kept for a limited time.")
             found = [recorded for recorded in page.events if recorded.position <= last]
-            sys.stdout.write("".join(f"{exported(recorded)}\n" for recorded in found))
+            hand_over("".join(f"{exported(recorded)}\n" for recorded in found).encode())
             count += len(found)
             position = page.position
             if len(page.events) < _PAGE:
                 break
-        sys.stdout.flush()
         sys.stderr.write(f"{count} events, up to position {last}\n")
         return 0
 

@@ -121,7 +121,10 @@ def server_config(service: Service) -> uvicorn.Config:
 
 def _ready(url: str, settings: Settings) -> None:
     _tune_garbage_collection()
-    say(_welcome(url, settings))
+    try:
+        say(_welcome(url, settings))
+    except OSError as error:  # payments are taken, whether somebody reads this or not
+        complain(f"Can't write: {error.strerror}. The service runs, on {url}.")
 
 
 def _tune_garbage_collection() -> None:

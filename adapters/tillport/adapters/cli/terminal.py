@@ -3,8 +3,11 @@
 Ten escape sequences don't need a library; https://no-color.org and `TERM=dumb` are heeded.
 """
 
+import io
 import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -28,7 +31,36 @@ def say(text: str = "") -> None:
     sys.stdout.flush()
 
 
+def hand_over(data: bytes) -> None:
+    """Write bytes as they are, whatever the terminal's encoding, and all of them: unbuffered, Python may write a part."""
+    sys.stdout.flush()
+    with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+        out.write(data)
+
+
 def complain(text: str) -> None:
     """Print what went wrong, where errors go."""
-    sys.stderr.write(f"{paint('tillport:', 'red', stream=sys.stderr)} {text}\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # nobody can be told that nobody can be told
+        sys.stderr.write(f"{paint('tillport:', 'red', stream=sys.stderr)} {text}\n")
+        sys.stderr.flush()
+
+
+def prepare() -> None:
+    """Make both streams take any text: Python has None for one that was closed, and one in Latin-1 lacks the "…"."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def let_go() -> None:
+    """Give up what can't be written. Python would try once more at its end, tell of it, and exit with a code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
