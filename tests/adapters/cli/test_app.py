@@ -83,6 +83,25 @@ def test_a_simulator_that_can_not_listen_says_so(run) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["events", "show", "\udcff"],
+        ["effects", "show", "\udcff"],
+        ["consumers", "drop", "\udcff"],
+        ["simulate", "--seed", "\udcff"],
+        ["serve", "--host", "\udcff"],
+        ["status", "--database=\udcff"],
+        ["\udcff"],
+    ],
+    ids=ascii,
+)
+def test_a_command_line_that_is_no_text_is_refused(run_anew, words: list[str]) -> None:
+    done = run_anew(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "tillport: The command line is not UTF-8.\n"
+
+
 def test_what_a_command_is_about_has_a_place_and_no_option(run) -> None:
     for words in (["explain"], ["erase"], ["events", "show"], ["effects", "show"], ["consumers", "drop"]):
         done = run(*words)

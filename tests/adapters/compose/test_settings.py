@@ -50,6 +50,8 @@ def test_nothing_at_all_is_refused_with_all_that_is_missing() -> None:
         ("APP_KEYS", "short", "shorter than 16"),
         ("APP_KEYS", COMPLETE["TILLPORT_SERVER_KEYS"], "listed twice"),
         ("DEFAULT_APP_KEY", COMPLETE["TILLPORT_SERVER_KEYS"], "is none of TILLPORT_APP_KEYS"),
+        ("APP_KEYS", "äpp-key-of-a-web-page", "A key in TILLPORT_APP_KEYS has characters"),
+        ("SERVER_KEYS", "server-key-that-stays-home\x7f", "A key in TILLPORT_SERVER_KEYS has characters"),
         ("DATABASE_URL", "mysql://root@db/shop", "Use sqlite:///file or postgresql://"),
         (
             "DATABASE_URL",
@@ -115,6 +117,8 @@ def test_every_courier_that_can_be_published_to_is_taken(url: str) -> None:
         ("MAXIMUM_AMOUNT_MINOR", "-5", "minor units"),
         ("MAXIMUM_AMOUNT_MINOR", "usd:100,doubloon:3", "not a currency"),
         ("STRIPE_SECRET_KEY", "file:///there/is/no/such/file", "can't be read"),
+        ("HOST", "\udcff", "is not UTF-8"),
+        ("APP_KEYS", "app-key-of-a-web-page\udcff", "is not UTF-8"),
     ],
 )
 def test_what_can_not_be_read_is_refused_by_its_name(name: str, value: str, words: str) -> None:

@@ -593,6 +593,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     from tillport.ports.errors import TillportError
 
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:  # bytes that Python could only keep: no database and no terminal takes them
+        complain("The command line is not UTF-8.")
+        return REFUSED
     try:
         code = app(arguments, exit_on_error=False)
     except cyclopts.CycloptsError:

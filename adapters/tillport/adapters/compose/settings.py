@@ -40,6 +40,10 @@ class SettingsRefused(TillportError):
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be a text that is not empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # bytes of the environment that Python could only keep for later
+        raise ValueError("is not UTF-8") from None
     return value.strip()
 
 
@@ -360,6 +364,12 @@ def _about_callers(settings: Settings, name_of: Callable[[str], str]) -> list[st
         found.append(
             f"{name_of('default_app_key')} is none of {name_of('app_keys')}. Everybody may charge by it, so it must be one."
         )
+    for name, of_one_kind in (("app_keys", settings.app_keys), ("server_keys", settings.server_keys)):
+        if not all(key.reveal().isascii() and key.reveal().isprintable() for key in of_one_kind):
+            found.append(
+                f"A key in {name_of(name)} has characters that no HTTP header carries, so that it could never be used. Take "
+                f"printable ASCII alone, such as {secrets.token_urlsafe(24)}"
+            )
     if len(set(keys)) < len(keys):
         found.append(
             f"An API key is listed twice. {name_of('app_keys')} are no secret and must differ from "
