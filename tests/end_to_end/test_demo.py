@@ -4,6 +4,7 @@ Each `--break` takes one thing away on purpose. A demo that still succeeded woul
 """
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,7 +56,12 @@ def test_a_step_that_is_broken_on_purpose_fails_the_demo_in_words(broken: str, s
 @pytest.fixture
 def kept() -> "Iterator[subprocess.Popen[str]]":
     process = subprocess.Popen(
-        [*DEMO, "--keep"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [*DEMO, "--keep"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # though this may run under nohup
     )
     try:
         yield process
@@ -117,13 +123,17 @@ def test_what_is_kept_answers_the_seeds_curl_line_and_ends_at_ctrl_c(kept) -> No
     assert gone(children)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 @on_linux  # which alone tells children of their parent's death
 def test_nothing_outlives_a_demo_that_is_killed(kept, number: int) -> None:
-    text = read_until(kept, "Both keep running")
-    assert text
+    text = read_until(kept, "tillport events list")
+    folder = re.search(r"sqlite:///(/.+)/", text)
+    assert folder is not None
     children = children_of(kept.pid)
     assert len(children) == 2
     kept.send_signal(number)
     kept.wait(60)
     assert gone(children)
+    if number == signal.SIGKILL:
+        shutil.rmtree(folder[1])  # nobody was left to do it
+    assert not Path(folder[1]).exists()

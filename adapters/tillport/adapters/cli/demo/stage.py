@@ -29,6 +29,10 @@ APP_ID = "DEMO-APP"
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_ENDING = (
+    signal.SIGTERM,
+    *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []),
+)  # no such thing on Windows
 
 
 class NoStage(Exception):
@@ -49,8 +53,9 @@ class Stage:
     _logs: list[IO[bytes]] = attrs.field(init=False, factory=list)
 
     def __enter__(self) -> Self:
-        # SIGTERM ends this process by an exception, so that the servers are ended too.
-        signal.signal(signal.SIGTERM, _end)
+        for number in _ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
+                signal.signal(number, _end)
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         return self
@@ -171,5 +176,7 @@ def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _end(_number: int, _frame: object) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
+def _end(number: int, _frame: object) -> None:
+    """End this process by an exception, so that the servers are ended and the folder is removed."""
+    signal.signal(number, signal.SIG_IGN)  # a terminal that is closed says so twice
+    raise SystemExit(128 + number)
