@@ -194,6 +194,14 @@ def test_a_file_that_is_no_toml_is_refused_without_quoting_it(tmp_path: Path, co
     assert refused.value.__cause__ is None
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 3000], ids=["long", "deep"])
+def test_a_file_that_python_can_not_read_is_refused(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "till.toml"
+    file.write_text(f"port = {value}\n")
+    with pytest.raises(SettingsRefused, match="too long, or lists are too deep"):
+        read_settings({}, file=file)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsRefused, match="can't be read"):
         read_settings({}, file=tmp_path / "none.toml")

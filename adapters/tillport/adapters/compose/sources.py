@@ -73,6 +73,10 @@ def _table(file: Path) -> dict[str, object]:
             else "no UTF-8"
         )
         raise SettingsRefused(f"The settings file {file} is no TOML ({where}).") from None
+    except (ValueError, RecursionError):
+        raise SettingsRefused(
+            f"The settings file {file} can't be read: a number is too long, or lists are too deep."
+        ) from None
     unknown = [name for name in table if name not in NAMES]
     if unknown:
         raise SettingsRefused(
