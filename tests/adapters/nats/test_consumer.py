@@ -107,6 +107,22 @@ async def test_what_this_process_acknowledged_is_not_handed_out_again(nats_serve
         assert [one.id for one in await hear(consumer, 2)] == ["evt_1", "evt_2"]
 
 
+async def test_messages_without_an_id_are_not_taken_for_repetitions_of_one_another(
+    nats_server: NatsServer,
+) -> None:
+    await publish(nats_server, 1)  # makes the stream
+    client = await nats.connect(nats_server.url)
+    try:
+        for number in range(3):
+            await client.jetstream().publish("stripe.pi_9", b"by hand %d" % number)
+    finally:
+        await client.close()
+    async with consumer_of(nats_server) as consumer:
+        heard = await hear(consumer, 4)
+    assert [one.id for one in heard] == ["evt_1", "", "", ""]
+    assert [one.body for one in heard[1:]] == [b"by hand 0", b"by hand 1", b"by hand 2"]
+
+
 async def test_keys_narrow_what_the_server_sends(nats_server: NatsServer) -> None:
     await publish(nats_server, *range(9))
     async with consumer_of(nats_server, keys=["pi_1", "pi_2"]) as consumer:

@@ -55,6 +55,8 @@ class _Recently:
     ids: OrderedDict[str, None] = attrs.field(factory=OrderedDict)
 
     def add(self, message_id: str) -> None:
+        if not message_id:
+            return  # somebody else's message, without an id: the next one without an id is another message
         self.ids[message_id] = None
         if len(self.ids) > self.most:
             self.ids.popitem(last=False)
