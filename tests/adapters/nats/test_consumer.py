@@ -7,6 +7,7 @@ from typing import Any
 
 import nats
 import pytest
+from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
 from tillport.adapters.conformance.couriers import hear, message
 from tillport.adapters.conformance.proxy import TcpProxy
@@ -121,6 +122,58 @@ async def test_messages_without_an_id_are_not_taken_for_repetitions_of_one_anoth
         heard = await hear(consumer, 4)
     assert [one.id for one in heard] == ["evt_1", "", "", ""]
     assert [one.body for one in heard[1:]] == [b"by hand 0", b"by hand 1", b"by hand 2"]
+
+
+SHARED = StreamSettings(name="SHARED", prefix="pay")
+
+
+async def fill_shared_stream(server: NatsServer, *numbers: int) -> None:
+    """Publish, to a stream that is not ours alone, somebody's order before each payment's event."""
+    client = await nats.connect(server.url)
+    try:
+        await client.jetstream().add_stream(
+            StreamConfig(name="SHARED", subjects=["orders.*", "pay.>"], duplicate_window=60)
+        )
+        async with NatsChannel(Access(servers=server.url), stream=SHARED) as channel:
+            for number in numbers:
+                await client.jetstream().publish("orders.42", b"{}", headers={"Nats-Msg-Id": f"order_{number}"})
+                await client.jetstream().publish("pay.deep.er", b"{}")
+                await channel.publish([message(number)])
+    finally:
+        await client.close()
+
+
+async def test_of_a_stream_that_others_publish_to_only_payments_are_heard(nats_server: NatsServer) -> None:
+    await fill_shared_stream(nats_server, 1, 2)
+    async with consumer_of(nats_server, stream=SHARED) as consumer:
+        assert [one.id for one in await hear(consumer, 2)] == ["evt_1", "evt_2"]
+        assert await consumer.next(seconds=0.3) is None
+
+
+async def test_a_consumer_that_an_older_version_made_keeps_its_place_and_hears_only_payments(
+    nats_server: NatsServer,
+) -> None:
+    await fill_shared_stream(nats_server, 1, 2)
+    client = await nats.connect(nats_server.url)
+    try:
+        jetstream = client.jetstream()
+        before = ConsumerConfig(
+            durable_name="a", ack_policy=AckPolicy.EXPLICIT, ack_wait=1, max_ack_pending=1000, max_deliver=-1
+        )
+        await jetstream.add_consumer("SHARED", before)  # no filter
+        heard = await (await jetstream.pull_subscribe_bind("a", "SHARED")).fetch(4)
+        for one in heard[:3]:
+            await one.ack()
+        assert [one.subject for one in heard[2:]] == ["pay.pi_1", "orders.42"], "the last one is left open"
+        await client.flush()
+        async with consumer_of(nats_server, stream=SHARED, ack_wait_seconds=1) as consumer:
+            assert [one.id for one in await hear(consumer, 1)] == ["evt_2"]
+            assert await consumer.next(seconds=2) is None, "and what is not ours does not come again either"
+        told = await jetstream.consumer_info("SHARED", "a")
+        assert told.config.filter_subjects == ["pay.*"]
+        assert (told.num_pending, told.num_ack_pending) == (0, 0)
+    finally:
+        await client.close()
 
 
 async def test_keys_narrow_what_the_server_sends(nats_server: NatsServer) -> None:

@@ -191,8 +191,9 @@ def _now() -> float:
 class NatsConsumer:
     """Hear every event from where the consumer of this name left off, starting with the oldest that NATS holds.
 
-    Several processes with one name share the work. `keys` (payment keys) narrows what the server sends, `selector`
-    what is handed out. Iterate over it for ever, or take one at a time with `next`; both reconnect by themselves
+    Several processes with one name share the work. Only what is published below the prefix of `stream` is heard, also
+    from a stream that others publish to. `keys` (payment keys) narrows what the server sends, `selector` what is
+    handed out. Iterate over it for ever, or take one at a time with `next`; both reconnect by themselves
     every `retry_seconds` and wait for a stream that does not exist yet.
 
     `ack_wait_seconds` is how long a handler may take before its message is sent again. Messages of one payment come
@@ -277,6 +278,11 @@ class NatsConsumer:
             self._pull = await self._open()
         pull = self._pull
         raw = await pull.next()
+        if not self._stream.holds(raw.subject):
+            # A consumer of this name heard the whole stream once and did not acknowledge this: it comes again, filter
+            # or not.
+            await pull.answer(raw.reply, _ACK)
+            return None
         delivery = Delivery(
             incoming(raw.subject, raw.headers, raw.data),
             int(raw.metadata.num_delivered or 1),
@@ -321,7 +327,9 @@ class NatsConsumer:
         return pull
 
     def _config(self) -> ConsumerConfig:
-        subjects = [f"{self._stream.prefix}.{token_of(key)}" for key in self._keys]
+        # Without keys a filter too: a stream may be shared, and what others publish to it is none of our payments.
+        # A consumer that an older version made without one is given it here, and keeps its place.
+        subjects = [f"{self._stream.prefix}.{token_of(key)}" for key in self._keys] or [self._stream.subjects]
         return ConsumerConfig(
             durable_name=self._name,
             deliver_policy=DeliverPolicy.ALL,
@@ -329,5 +337,5 @@ class NatsConsumer:
             ack_wait=self._ack_wait_seconds,
             max_ack_pending=self._most_unacknowledged,
             max_deliver=-1,
-            filter_subjects=subjects or None,
+            filter_subjects=subjects,
         )

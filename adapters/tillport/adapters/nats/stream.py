@@ -46,12 +46,26 @@ class StreamSettings:
                 "The duplicate window can't be longer than the age at which messages are dropped."
             )
 
+    @property
+    def subjects(self) -> str:
+        """What every subject of ours matches, and no other: the prefix and one token."""
+        return f"{self.prefix}.*"
+
+    def holds(self, subject: str) -> bool:
+        """Tell whether a subject is one of ours.
+
+        >>> pay = StreamSettings(prefix="shop.pay")
+        >>> pay.holds("shop.pay.pi_1"), pay.holds("shop.pay.pi_1.more"), pay.holds("shop.orders")
+        (True, False, False)
+        """
+        return subject.rpartition(".")[0] == self.prefix
+
     def config(self) -> StreamConfig:
         """Return the stream as NATS is asked to make it."""
         return StreamConfig(
             name=self.name,
             description="Stripe events, published by Tillport. A courier: the record is Tillport's own log.",
-            subjects=[f"{self.prefix}.*"],
+            subjects=[self.subjects],
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
             discard=DiscardPolicy.OLD,
@@ -83,9 +97,9 @@ async def ensure_stream(jetstream: JetStreamContext, settings: StreamSettings) -
 
 
 def _faults(config: StreamConfig, settings: StreamSettings) -> Iterator[str]:
-    takes = {f"{settings.prefix}.*", f"{settings.prefix}.>", ">"}
+    takes = {settings.subjects, f"{settings.prefix}.>", ">"}
     if not takes.intersection(config.subjects or ()):
-        yield f"does not take the subjects {settings.prefix}.*"
+        yield f"does not take the subjects {settings.subjects}"
     if config.storage != StorageType.FILE:
         yield "keeps its messages in memory and not in files"
     if config.retention != RetentionPolicy.LIMITS:
