@@ -8,7 +8,7 @@ from typing import Any
 
 import nats
 import pytest
-from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import PersistMode, RetentionPolicy, StorageType, StreamConfig
 
 from tillport.adapters.conformance.couriers import assert_in_order, message, persist
 from tillport.adapters.conformance.proxy import TcpProxy
@@ -161,6 +161,8 @@ async def test_the_stream_is_made_durable_and_bounded(nats_server: NatsServer) -
         ({"retention": RetentionPolicy.INTEREST}, "interest"),
         ({"subjects": ["other.*"]}, "subjects"),
         ({"no_ack": True}, "acknowledges nothing"),
+        ({"max_msgs_per_subject": 1}, "all but the last 1"),
+        ({"persist_mode": PersistMode.ASYNC}, "before they are written"),
     ],
 )
 async def test_a_stream_that_would_lose_messages_is_refused_by_name(

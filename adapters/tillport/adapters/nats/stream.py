@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import attrs
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, PersistMode, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from tillport.ports.channel import ChannelUnavailable
@@ -104,6 +104,10 @@ def _faults(config: StreamConfig, settings: StreamSettings) -> Iterator[str]:
         yield "keeps its messages in memory and not in files"
     if config.retention != RetentionPolicy.LIMITS:
         yield f"drops messages by {config.retention} and not by age"
+    if (config.max_msgs_per_subject or 0) > 0:  # a subject is a payment
+        yield f"drops all but the last {config.max_msgs_per_subject} of a payment's messages"
+    if config.persist_mode == PersistMode.ASYNC:  # NATS 2.12 and later: a kill loses what was acknowledged
+        yield "acknowledges messages before they are written"
     if config.no_ack:
         yield "acknowledges nothing"
     if config.sealed:
