@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import nats
@@ -136,7 +137,9 @@ async def fill_shared_stream(server: NatsServer, *numbers: int) -> None:
         )
         async with NatsChannel(Access(servers=server.url), stream=SHARED) as channel:
             for number in numbers:
-                await client.jetstream().publish("orders.42", b"{}", headers={"Nats-Msg-Id": f"order_{number}"})
+                await client.jetstream().publish(
+                    "orders.42", b"{}", headers={"Nats-Msg-Id": f"order_{number}"}
+                )
                 await client.jetstream().publish("pay.deep.er", b"{}")
                 await channel.publish([message(number)])
     finally:
@@ -212,6 +215,129 @@ async def test_what_waits_its_turn_is_not_sent_again_while_a_slow_handler_works(
             await found.ack()
         assert await consumer.next(seconds=1.5) is None
     assert attempts == [1] * 8
+
+
+async def deliveries(server: NatsServer, name: str = "a") -> int:
+    """How often the server has sent anything to the consumer of that name."""
+    client = await nats.connect(server.url)
+    try:
+        delivered = (await client.jetstream().consumer_info("STRIPE", name)).delivered
+        assert delivered is not None
+        return delivered.consumer_seq
+    finally:
+        await client.close()
+
+
+async def hear_slowly(
+    server: NatsServer, consumer: NatsConsumer, work: Callable[[], Awaitable[None]]
+) -> tuple[list[str], list[int]]:
+    """Work on each of five messages of one payment, the last of which is published meanwhile."""
+    heard: dict[str, None] = {}
+    attempts = []
+    await publish(server, 0, 3, 6, 9)
+    while len(heard) < 5:
+        found = await consumer.next(seconds=10)
+        assert found is not None
+        heard.setdefault(found.message.id)
+        attempts.append(found.attempt)
+        await work()
+        await found.ack()
+        if len(heard) == 1:
+            await publish(server, 12)
+    return list(heard), attempts
+
+
+IN_ORDER = ["evt_0", "evt_3", "evt_6", "evt_9", "evt_12"]
+
+
+async def test_a_handler_that_needs_almost_all_its_time_loses_no_order_and_raises_no_attempt(
+    nats_server: NatsServer,
+) -> None:
+    async def work() -> None:
+        await asyncio.sleep(1.4)
+
+    async with consumer_of(nats_server, ack_wait_seconds=1.5) as consumer:
+        heard, attempts = await hear_slowly(nats_server, consumer, work)
+    assert heard == IN_ORDER
+    assert attempts == [1] * 5
+    assert await deliveries(nats_server) == 5
+
+
+async def test_what_waits_behind_a_slow_handler_is_not_sent_to_others(nats_server: NatsServer) -> None:
+    await publish(nats_server, *range(4))
+    async with (
+        consumer_of(nats_server, ack_wait_seconds=2) as slow,
+        consumer_of(nats_server, ack_wait_seconds=2) as other,
+    ):
+        found = await slow.next(seconds=10)
+        idle = asyncio.ensure_future(other.next(seconds=5))
+        for number, work_seconds in enumerate([0.6, 1.7, 0.6, 1.7]):  # two together are longer than ack_wait
+            found = found or await slow.next(seconds=10)
+            assert found is not None
+            assert (found.message.id, found.attempt) == (f"evt_{number}", 1)
+            await asyncio.sleep(work_seconds)
+            await found.ack()
+            found = None
+        assert await idle is None
+    assert await deliveries(nats_server) == 4
+
+
+@pytest.mark.parametrize("seconds", [0.95, 1.6])
+async def test_a_handler_that_blocks_the_loop_loses_no_order_and_nothing_that_waits(
+    nats_server: NatsServer, seconds: float
+) -> None:
+    async def work() -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - the timer can't run meanwhile
+
+    async with consumer_of(nats_server, ack_wait_seconds=1) as consumer:
+        heard, attempts = await hear_slowly(nats_server, consumer, work)
+    assert heard == IN_ORDER
+    assert attempts == [1] * 5, "what ran out meanwhile and comes again is dropped: it was heard in its turn"
+
+
+async def test_handlers_that_never_suspend_let_their_acknowledgements_leave(nats_server: NatsServer) -> None:
+    await publish(nats_server, *range(8))
+    heard = []
+    async with consumer_of(nats_server, ack_wait_seconds=1) as consumer:
+        while (found := await consumer.next(seconds=1.5)) is not None:
+            heard.append((found.message.id, found.attempt))
+            time.sleep(0.3)  # noqa: ASYNC251 - on purpose
+            await found.ack()
+        assert heard == [(f"evt_{number}", 1) for number in range(8)]
+        assert await deliveries(nats_server) == 8
+
+
+async def test_a_handler_that_hangs_holds_nothing_that_others_could_hear(nats_server: NatsServer) -> None:
+    await publish(nats_server, 0, 3, 6)
+    async with consumer_of(nats_server, ack_wait_seconds=0.5) as hanging:
+        assert await hanging.next(seconds=10) is not None  # and it never comes for the next one
+        async with consumer_of(nats_server, ack_wait_seconds=0.5) as other:
+            assert sorted(one.id for one in await hear(other, 3)) == ["evt_0", "evt_3", "evt_6"]
+            await publish(nats_server, 9, 12)
+            assert [one.id for one in await hear(other, 2)] == ["evt_9", "evt_12"]
+
+
+async def test_no_more_than_a_batch_waits_however_long_a_handler_works(nats_server: NatsServer) -> None:
+    await publish(nats_server, *range(50))
+    async with consumer_of(nats_server, ack_wait_seconds=0.6, batch=10) as consumer:
+        first = await consumer.next(seconds=10)
+        await asyncio.sleep(0.5)
+        assert first is not None
+        await first.ack()
+        assert consumer._pull is not None
+        assert len(consumer._pull.waiting) == 9
+        assert len(await hear(consumer, 49)) == 49
+
+
+async def test_closing_ends_the_waiting_of_others_at_once(nats_server: NatsServer) -> None:
+    await publish(nats_server, 1)
+    consumer = consumer_of(nats_server)
+    await hear(consumer, 1)
+    waiting = asyncio.ensure_future(anext(consumer, None))
+    await asyncio.sleep(0.1)
+    await consumer.close()
+    async with asyncio.timeout(1):
+        assert await waiting is None
 
 
 async def test_a_name_that_is_taken_by_another_kind_of_consumer_is_told(nats_server: NatsServer) -> None:

@@ -47,6 +47,10 @@ class ConsumerUnfit(TillportError):
     code = "consumer_unfit"
 
 
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
 @attrs.define(eq=False)
 class _Recently:
     """The ids that this process acknowledged last."""
@@ -64,7 +68,12 @@ class _Recently:
 
 @attrs.define(eq=False)
 class Delivery:
-    """A message that was handed to us. `attempt` is 1 the first time."""
+    """A message that was handed to us.
+
+    `attempt` is how often the server has sent it, to whomever: 1 the first time. That is not how often anybody heard
+    it: what waited for its turn in a process that was restarted has been sent and was never handed out. Count
+    failures in your own database before you set an event aside.
+    """
 
     message: Message
     attempt: int
@@ -85,21 +94,40 @@ class Delivery:
 
 @attrs.define(eq=False)
 class _Pull:
-    """One connection's worth of pulling. `due` is what the server may still send on the present request."""
+    """One connection's worth of pulling. `due` is what the server may still send on the present request.
+
+    For the server a message is delivered, and its time runs, from when it was sent to us. A timer therefore asks for
+    time for what waits here while a handler works: were it to run out, it would come again behind younger messages of
+    its payment, and `attempt` would count what nobody heard.
+
+    It does so no longer than a handler may take, counted from when a message was handed out. Else a handler that hangs
+    would hold for ever what other processes of this name could hear. Its own message runs out as ever.
+
+    What waits here is handed out in its turn however late it is (the loop was blocked, say), although somebody else
+    may have it by then: that is a repetition, which everybody must be ready for. To drop it, or to give it back, would
+    put it behind younger messages, because the server sends those meanwhile.
+    """
 
     link: Link
-    inbox: str
-    subject: str
+    next_subject: str
     batch: int
     ack_wait_seconds: float
     due: int = 0
-    extended_at: float = 0.0
     trouble: str | None = None
+    listening: bool = False
+    left_at: float = attrs.field(factory=_now)
     waiting: deque[tuple[float, Msg]] = attrs.field(factory=deque)
-    handed_out: set[str] = attrs.field(factory=set)
+    """Never more than `batch`; with each message, when its time at the server began, as far as we know."""
+    handed_out: dict[str, None] = attrs.field(factory=dict)
+    """In the order in which it was handed out: what is given back comes again in the order in which we say so."""
     stirred: asyncio.Event = attrs.field(factory=asyncio.Event)
     subscription: Subscription | None = None
-    watcher: asyncio.Task[None] | None = None
+    tasks: list[asyncio.Task[None]] = attrs.field(factory=list)
+
+    def start(self) -> None:
+        """Begin to watch the connection, and over what waits here."""
+        loop = asyncio.get_running_loop()
+        self.tasks = [loop.create_task(self._watch()), loop.create_task(self._keep_while_somebody_works())]
 
     async def arrived(self, message: Msg) -> None:
         status = (message.headers or {}).get("Status") if not message.data else None
@@ -112,17 +140,20 @@ class _Pull:
             self.trouble = (message.headers or {}).get("Description") or status
         self.stirred.set()
 
-    async def watch(self) -> None:
-        await self.link.gone.wait()
-        self.stirred.set()
-
     async def next(self) -> Msg:
-        """Return the next message whose time has not run out. Raises `ChannelUnavailable`."""
+        """Return the next message. Raises `ChannelUnavailable`."""
+        self.listening = True
+        try:
+            return await self._next()
+        finally:
+            self.listening, self.left_at = False, _now()
+
+    async def _next(self) -> Msg:
         while True:
-            await self._keep()
+            await self._begin_time_anew()
             if self.waiting:
                 message = self.waiting.popleft()[1]
-                self.handed_out.add(message.reply)
+                self.handed_out[message.reply] = None
                 return message
             if self.trouble is not None or not self.link.alive:
                 raise ChannelUnavailable(
@@ -134,32 +165,54 @@ class _Pull:
             async with asyncio.timeout(_HEARTBEAT_SECONDS * 2.5):
                 await self.stirred.wait()
 
+    async def _watch(self) -> None:
+        await self.link.gone.wait()
+        self.stirred.set()
+
     async def _ask(self) -> None:
+        if self.subscription is None:
+            inbox = f"_INBOX.{secrets.token_hex(12)}"
+            self.subscription = await self.link.client.subscribe(inbox, cb=self.arrived)
         self.due = self.batch
         request = {
             "batch": self.batch,
             "expires": int(_EXPIRES_SECONDS * 1e9),
             "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
         }
-        await self.link.client.publish(self.subject, json.dumps(request).encode(), self.inbox)
+        await self.link.client.publish(
+            self.next_subject, json.dumps(request).encode(), self.subscription.subject
+        )
 
-    async def _keep(self) -> None:
-        """Drop what the server will send again by now, and ask for time for the rest of what waits here."""
+    async def _keep_while_somebody_works(self) -> None:
+        while True:
+            await asyncio.sleep(self.ack_wait_seconds / 3)
+            if self.listening or _now() - self.left_at <= self.ack_wait_seconds:
+                await self._begin_time_anew()
+            else:
+                await self._stop_asking()  # what runs out is for others, and not to come here again
+
+    async def _begin_time_anew(self) -> None:
+        """Ask the server for time: for all that waits here once a third of it is over, else for what is next."""
         now = _now()
-        while self.waiting and now - self.waiting[0][0] > self.ack_wait_seconds * 0.9:
-            self.waiting.popleft()
-        if self.waiting and now - self.extended_at > self.ack_wait_seconds / 3:
-            self.extended_at = now
+        waited_seconds = now - self.waiting[0][0] if self.waiting else 0.0
+        if waited_seconds > self.ack_wait_seconds / 3:
             kept = [message for _, message in self.waiting]
-            self.waiting.clear()
-            self.waiting.extend((now, message) for message in kept)
-            for message in kept:
-                await self._tell(message.reply, _STILL_AT_WORK)
+            self.waiting = deque((now, message) for message in kept)
+        elif waited_seconds > self.ack_wait_seconds / 100:
+            # Its handler may take all of the time, and not what the waiting left of it.
+            kept = [self.waiting[0][1]]
+        else:
+            return
+        for message in kept:
+            await self._tell(message.reply, _STILL_AT_WORK)
 
     async def answer(self, reply: str, word: bytes) -> None:
         """Tell the server what became of a message. If the word is lost, the message comes again."""
-        self.handed_out.discard(reply)
+        self.handed_out.pop(reply, None)
         await self._tell(reply, word)
+        # Handlers that never suspend would keep the word from leaving, and the timer from its turn, until the last of
+        # what waits here is done.
+        await asyncio.sleep(0)
 
     async def _tell(self, reply: str, word: bytes) -> None:
         with contextlib.suppress(nats.errors.Error, OSError):
@@ -168,24 +221,24 @@ class _Pull:
     async def _stop_asking(self) -> None:
         # Before anything is given back: the server would send it here again, on the request that is still open.
         # What is on its way already is waited for: it could not be given back else, and would come again late.
-        if self.subscription is not None:
+        subscription, self.subscription, self.due = self.subscription, None, 0
+        if subscription is not None:
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_SECONDS):
-                    await self.subscription.drain()  # type: ignore[no-untyped-call] # nats-py's own gap
+                    await subscription.drain()  # type: ignore[no-untyped-call] # nats-py's own gap
 
     async def close(self, *, give_back: bool) -> None:
         """Disconnect. If wanted, give back what is not done first, so that nobody waits for its time to run out."""
+        for task in self.tasks:
+            task.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
         if give_back and self.link.alive:
             await self._stop_asking()
-            for reply in [*sorted(self.handed_out), *(message.reply for _, message in self.waiting)]:
+            for reply in [*self.handed_out, *(message.reply for _, message in self.waiting)]:
                 await self._tell(reply, _NAK)
         await self.link.close(flush=give_back)
-        if self.watcher is not None:
-            await asyncio.wait([self.watcher])
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+        self.stirred.set()  # whoever waits in `next` sees that it is over
 
 
 class NatsConsumer:
@@ -196,7 +249,9 @@ class NatsConsumer:
     handed out. Iterate over it for ever, or take one at a time with `next`; both reconnect by themselves
     every `retry_seconds` and wait for a stream that does not exist yet.
 
-    `ack_wait_seconds` is how long a handler may take before its message is sent again. Messages of one payment come
+    `ack_wait_seconds` is how long a handler may take before its message is sent again; what waits behind it is kept for
+    that long too. (A handler that blocks the event loop, which no timer can do anything about, should take half of it
+    at most: what waits is still heard in its turn, and perhaps by another process too.) Messages of one payment come
     in order; those that are sent again (a crash, a restart, `nak`) come in any order and behind younger ones, unless
     `most_unacknowledged` is 1, which costs a round trip for each message. Raises `ConsumerUnfit`.
 
@@ -315,15 +370,12 @@ class NatsConsumer:
                     f"NATS refuses the consumer {self._name!r}: {error.description}.",
                     remedy="Choose another name, or delete the old consumer (`nats consumer rm`).",
                 ) from error
-            inbox = f"_INBOX.{secrets.token_hex(12)}"
-            next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream.name}.{self._name}"
-            pull = _Pull(link, inbox, next_subject, self._batch, self._ack_wait_seconds)
-            pull.extended_at = _now()
-            pull.subscription = await link.client.subscribe(inbox, cb=pull.arrived)
         except BaseException:
             await link.close()
             raise
-        pull.watcher = asyncio.get_running_loop().create_task(pull.watch())
+        next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream.name}.{self._name}"
+        pull = _Pull(link, next_subject, self._batch, self._ack_wait_seconds)
+        pull.start()
         return pull
 
     def _config(self) -> ConsumerConfig:
