@@ -65,6 +65,20 @@ async def test_what_is_on_its_way_when_a_consumer_closes_is_given_back_too(nats_
         assert [one.id for one in await hear(next_one, 1)] == ["evt_2"]
 
 
+async def test_what_a_restarted_process_gives_back_comes_again_in_order(nats_server: NatsServer) -> None:
+    await publish(nats_server, *range(0, 18, 3))
+    heard = []
+    for _ in range(3):
+        async with consumer_of(nats_server) as consumer:
+            heard += await hear(consumer, 1)
+    async with consumer_of(nats_server) as consumer:
+        held = await consumer.next(seconds=10)
+        assert held is not None  # in hand, and behind it more waits
+    async with consumer_of(nats_server) as consumer:
+        heard += await hear(consumer, 3)
+    assert [one.id for one in heard] == [f"evt_{number}" for number in range(0, 18, 3)]
+
+
 async def test_a_killed_server_is_outlived(nats_server: NatsServer) -> None:
     await publish(nats_server, *range(10))
     async with consumer_of(nats_server) as consumer:

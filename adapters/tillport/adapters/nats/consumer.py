@@ -109,7 +109,8 @@ class _Pull:
     """
 
     link: Link
-    next_subject: str
+    name: str
+    """The stream's name and the consumer's, joined by a dot."""
     batch: int
     ack_wait_seconds: float
     due: int = 0
@@ -180,7 +181,7 @@ class _Pull:
             "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
         }
         await self.link.client.publish(
-            self.next_subject, json.dumps(request).encode(), self.subscription.subject
+            f"$JS.API.CONSUMER.MSG.NEXT.{self.name}", json.dumps(request).encode(), self.subscription.subject
         )
 
     async def _keep_while_somebody_works(self) -> None:
@@ -222,10 +223,20 @@ class _Pull:
         # Before anything is given back: the server would send it here again, on the request that is still open.
         # What is on its way already is waited for: it could not be given back else, and would come again late.
         subscription, self.subscription, self.due = self.subscription, None, 0
-        if subscription is not None:
-            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-                async with asyncio.timeout(_HEARTBEAT_SECONDS):
-                    await subscription.drain()  # type: ignore[no-untyped-call] # nats-py's own gap
+        if subscription is None:
+            return
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                await subscription.drain()  # type: ignore[no-untyped-call] # nats-py's own gap
+        await self._have_the_request_forgotten()
+
+    async def _have_the_request_forgotten(self) -> None:
+        # NATS 2.15 notices only when it looks through its requests that nobody listens for ours any more, and being
+        # asked about the consumer makes it look. Else it would take the first message that is given back for that
+        # request, and put it behind all the others. Where it may not be asked, that is what happens.
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            question = self.link.client.request(f"$JS.API.CONSUMER.INFO.{self.name}", timeout=1)
+            await self.link.ask(question, seconds=1)
 
     async def close(self, *, give_back: bool) -> None:
         """Disconnect. If wanted, give back what is not done first, so that nobody waits for its time to run out."""
@@ -373,8 +384,7 @@ class NatsConsumer:
         except BaseException:
             await link.close()
             raise
-        next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream.name}.{self._name}"
-        pull = _Pull(link, next_subject, self._batch, self._ack_wait_seconds)
+        pull = _Pull(link, f"{self._stream.name}.{self._name}", self._batch, self._ack_wait_seconds)
         pull.start()
         return pull
 
