@@ -2,10 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from tillport.adapters.compose.secret import Secret
 from tillport.adapters.compose.settings import SettingsRefused, names_servers
 from tillport.ports.channel import Channel
+
+if TYPE_CHECKING:
+    from tillport.adapters.nats import NatsChannel
 
 
 @asynccontextmanager
@@ -21,10 +26,25 @@ async def open_courier(messaging_url: Secret) -> AsyncIterator[Channel]:
         raise SettingsRefused(
             "The messaging URL names no NATS server.", remedy="Use nats://…, for each of several."
         )
-    from tillport.adapters.nats import Access, NatsChannel
-
-    channel = NatsChannel(Access(servers=url.split(",")))
+    channel = nats_channel(messaging_url)
     try:
         yield channel
     finally:
         await channel.close()
+
+
+def nats_channel(messaging_url: Secret) -> "NatsChannel":
+    """Return the channel to the NATS servers that a messaging URL names. You close it. Raises `SettingsRefused`."""
+    from tillport.adapters.nats import Access, NatsChannel
+
+    servers = messaging_url.reveal().split(",")
+    # `nats://user:a,b@host` would be two servers, and half of a password the name of one.
+    if any("@" in two and "://" not in two and "@" not in one for one, two in pairwise(servers)):
+        raise SettingsRefused(
+            "The messaging URL can't be taken apart.",
+            remedy="Write a comma in a user or password as %2C, and nats:// before each server.",
+        )
+    try:
+        return NatsChannel(Access(servers=servers))
+    except ValueError as error:
+        raise SettingsRefused(f"The messaging URL can't be used. {error}") from None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from tillport.adapters.compose.courier import nats_channel
 from tillport.adapters.compose.secret import Secret
 from tillport.adapters.compose.settings import Settings, SettingsRefused
 from tillport.adapters.compose.stores import Stores, open_stores
@@ -205,12 +206,9 @@ def _stripe_gateway(
 
 
 def _channel(messaging_url: Secret, clock: Clock, closing: AsyncExitStack) -> Channel:
-    url = messaging_url.reveal()
-    if url.startswith("memory:"):
+    if messaging_url.startswith("memory:"):
         return MemoryChannel(clock, keeps=MEMORY_MESSAGES_MAX)
-    from tillport.adapters.nats import Access, NatsChannel
-
-    channel = NatsChannel(Access(servers=url.split(",")))
+    channel = nats_channel(messaging_url)
     closing.push_async_callback(channel.close)
     return channel
 

@@ -26,7 +26,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from tillport.adapters.nats.link import Access, Link, open_link
+from tillport.adapters.nats.link import Access, AccessRefused, Link, open_link
 from tillport.adapters.nats.stream import StreamSettings
 from tillport.adapters.nats.subjects import token_of
 from tillport.adapters.nats.wire import incoming
@@ -264,7 +264,8 @@ class NatsConsumer:
     that long too. (A handler that blocks the event loop, which no timer can do anything about, should take half of it
     at most: what waits is still heard in its turn, and perhaps by another process too.) Messages of one payment come
     in order; those that are sent again (a crash, a restart, `nak`) come in any order and behind younger ones, unless
-    `most_unacknowledged` is 1, which costs a round trip for each message. Raises `ConsumerUnfit`.
+    `most_unacknowledged` is 1, which costs a round trip for each message. Raises `ConsumerUnfit`, and
+    `AccessRefused` where it may not connect.
 
         async with NatsConsumer(access, name="invoices") as consumer:
             async for delivery in consumer:
@@ -310,6 +311,8 @@ class NatsConsumer:
         while not self._closed:
             try:
                 found = await self._next()
+            except AccessRefused:
+                raise  # waiting does not make a password right, and nobody would hear of it
             except (ChannelUnavailable, TimeoutError, OSError, nats.errors.Error):
                 await self._drop(give_back=False)
                 await asyncio.sleep(self._retry_seconds)

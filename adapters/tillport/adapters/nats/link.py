@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import attrs
 import nats.errors
@@ -22,6 +23,14 @@ T = TypeVar("T")
 
 _PING_SECONDS = 10  # nats-py's 120 would leave an idle consumer on a dead connection for six minutes
 
+_SCHEMES = ("nats", "tls", "ws", "wss", "")  # nats-py takes a bare host too
+
+
+class AccessRefused(ChannelUnavailable):
+    """NATS is there and does not let us in. Nothing was sent."""
+
+    code = "access_refused"
+
 
 def _several(servers: str | Sequence[str]) -> tuple[str, ...]:
     return (servers,) if isinstance(servers, str) else tuple(servers)
@@ -31,8 +40,10 @@ def _several(servers: str | Sequence[str]) -> tuple[str, ...]:
 class Access:
     """Where NATS is, and who we are there.
 
-    `servers` may hold a user and a password in the URL (`nats://user:password@host:4222`), which is why it is never
-    shown. `credentials` is the path of a `.creds` file.
+    `servers` may hold a user and a password, or a token, in the URL (`nats://user:password@host:4222`), which is why
+    it is never shown. What has a meaning in a URL is written as in any (`/` as `%2F`, `@` as `%40`, `,` as `%2C`, `%` as `%25`).
+    A connection has one user: it may stand in any of several URLs, and a different one in another is refused.
+    `credentials` is the path of a `.creds` file. Raises `ValueError`, without what was in the URL.
     """
 
     servers: Sequence[str] = attrs.field(repr=False, converter=_several)
@@ -47,6 +58,53 @@ class Access:
     def __attrs_post_init__(self) -> None:
         if not self.servers:
             raise ValueError("Name at least one NATS server, such as nats://127.0.0.1:4222.")
+        _take_apart(self.servers)
+
+
+@attrs.frozen
+class _Login:
+    user: str | None = attrs.field(default=None, repr=False)
+    password: str | None = attrs.field(default=None, repr=False)
+    token: str | None = attrs.field(default=None, repr=False)
+
+
+def _take_apart(servers: Sequence[str]) -> tuple[list[str], _Login]:
+    """Return the URLs without a user, and the user: nats-py would send it as it is written, %40 and all.
+
+    Raises `ValueError`, which does not quote them.
+    """
+    found = [_take_one_apart(server, number) for number, server in enumerate(servers, start=1)]
+    logins = [login for _, login in found if login is not None]
+    if any(login != logins[0] for login in logins):
+        raise ValueError(
+            "The NATS servers are given with different users or passwords. Give the same for all."
+        )
+    return [url for url, _ in found], logins[0] if logins else _Login()
+
+
+def _take_one_apart(server: str, number: int) -> tuple[str, _Login | None]:
+    scheme, slashes, rest = server.partition("://") if "://" in server else ("", "", server)
+    login, at, place = rest.rpartition("@")
+    if scheme not in _SCHEMES or not _is_a_place(place):
+        raise ValueError(
+            f"NATS server {number} is no URL such as nats://user:password@127.0.0.1:4222. If its user or password "
+            "holds any of / @ , : # ? or %, write them as %2F, %40, %2C, %3A, %23, %3F and %25."
+        )
+    url = f"{scheme}{slashes}{place}"
+    if not at:
+        return url, None
+    user, colon, password = login.partition(":")
+    if not colon:
+        return url, _Login(token=unquote(user))
+    return url, _Login(user=unquote(user), password=unquote(password))
+
+
+def _is_a_place(text: str) -> bool:
+    try:
+        parts = urlsplit(f"nats://{text}")
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # which quotes the text
+        return False
 
 
 class _OneShotClient(Client):
@@ -120,7 +178,10 @@ class Link:
 
 
 async def open_link(access: Access) -> Link:
-    """Connect, within `connect_seconds`. Raises `ChannelUnavailable`."""
+    """Connect, within `connect_seconds`. Raises `ChannelUnavailable`, of which `AccessRefused` is a kind."""
+    servers, login = _take_apart(access.servers)
+    if access.token is not None:
+        login = _Login(token=access.token)
     client = _OneShotClient()
     gone = asyncio.Event()
     seen: list[Exception] = []
@@ -135,9 +196,11 @@ async def open_link(access: Access) -> Link:
     try:
         async with asyncio.timeout(access.connect_seconds):
             await client.connect(
-                servers=list(access.servers),
+                servers=servers,
                 name=access.name,
-                token=access.token,
+                user=login.user,
+                password=login.password,
+                token=login.token,
                 user_credentials=None if access.credentials is None else str(access.credentials),
                 tls=access.tls,
                 allow_reconnect=False,
@@ -152,6 +215,12 @@ async def open_link(access: Access) -> Link:
     except (OSError, TimeoutError, nats.errors.Error) as error:
         await link.close()
         why = seen[-1] if seen else error
+        if _is_a_refusal(why) or _is_a_refusal(error):
+            raise AccessRefused(
+                "NATS does not take this user and password, or this token.",
+                remedy="Nothing is lost: events stay in the log and are sent once it does. Check the messaging URL; "
+                "in it / is written as %2F, @ as %40, and so on.",
+            ) from error
         raise ChannelUnavailable(
             f"No NATS server could be reached: {type(why).__name__}.",
             remedy="Nothing is lost: events stay in the log and are sent once NATS is back. Check the messaging URL.",
@@ -160,3 +229,9 @@ async def open_link(access: Access) -> Link:
         await link.close()
         raise
     return link
+
+
+def _is_a_refusal(error: BaseException) -> bool:
+    # While a connection is made nats-py 2.16 raises its bare Error, with the server's words in it.
+    told = str(error).lower()
+    return isinstance(error, nats.errors.Error) and ("authorization" in told or "authentication" in told)

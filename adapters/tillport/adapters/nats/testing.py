@@ -55,18 +55,27 @@ class NatsServer:
     """A server with JetStream, whose messages live under `folder` and survive `kill` and `stop`.
 
     `sync_always` makes it fsync before it acknowledges. NATS's own default is every two minutes, which a killed
-    process survives (the kernel has the bytes) and a power cut does not.
+    process survives (the kernel has the bytes) and a power cut does not. With a `user` and a `password`, or a `token`,
+    it asks for them; `url` does not hold them.
 
         with NatsServer(folder) as server:
             channel = NatsChannel(Access(servers=server.url))
     """
 
     def __init__(
-        self, folder: Path, *, sync_always: bool = False, max_payload_bytes: int | None = None
+        self,
+        folder: Path,
+        *,
+        sync_always: bool = False,
+        max_payload_bytes: int | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        token: str | None = None,
     ) -> None:
         self._folder = folder
         self._sync_always = sync_always
         self._max_payload_bytes = max_payload_bytes
+        self._login = {"user": user, "password": password, "token": token}
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -177,6 +186,9 @@ class NatsServer:
         lines = [f"listen: 127.0.0.1:{self.port}"]
         if self._max_payload_bytes is not None:
             lines.append(f"max_payload: {self._max_payload_bytes}")
+        login = [f"  {name}: {json.dumps(text)}" for name, text in self._login.items() if text is not None]
+        if login:
+            lines += ["authorization {", *login, "}"]
         lines += ["jetstream {", f"  store_dir: {json.dumps(str(self._folder / 'store'))}"]
         if self._sync_always:
             lines.append("  sync_interval: always")
