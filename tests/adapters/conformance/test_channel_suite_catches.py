@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tillport.adapters.conformance.channel import ChannelCapabilities, channel_laws
-from tillport.adapters.memory.channel import MemoryChannel, MemoryConsumer
+from tillport.adapters.memory.channel import MemoryChannel, MemoryConsumer, MemoryDelivery
 from tillport.adapters.memory.clock import ManualClock
 from tillport.ports.channel import ChannelUnavailable, Message, MessageRefused
 from tillport.ports.selector import Selector
@@ -121,6 +121,61 @@ class ForgetsNames(Broken):
         )
 
 
+class Listens:
+    """A consumer that is as it should be."""
+
+    def __init__(self, inner: MemoryConsumer) -> None:
+        self.inner = inner
+        self.open: list[MemoryDelivery] = []
+
+    async def next(self, *, seconds: float) -> MemoryDelivery | None:
+        found = await self.inner.next(seconds=seconds)
+        if found is not None:
+            self.open.append(found)
+        return found
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+class TakesAllForDone(Listens):
+    """Acknowledges what is older too, as NATS does with AckPolicy.ALL: whoever asks for more has done the rest."""
+
+    async def next(self, *, seconds: float) -> MemoryDelivery | None:
+        for one in self.open[:-1]:
+            await one.ack()
+        return await super().next(seconds=seconds)
+
+
+class GivesUp(Listens):
+    """Delivers twice and no more, as NATS does with max_deliver=2."""
+
+    async def next(self, *, seconds: float) -> MemoryDelivery | None:
+        while (found := await super().next(seconds=seconds)) is not None and found.attempt > 2:
+            await found.ack()
+        return found
+
+
+class LosesWhatIsInHand(Listens):
+    """Takes everything that it handed out for done when it closes."""
+
+    async def close(self) -> None:
+        for one in self.open:
+            await one.ack()
+        await super().close()
+
+
+class Listening(Broken):
+    def __init__(self, kind: type[MemoryChannel], listener: type[Listens]) -> None:
+        super().__init__(kind)
+        self.listener = listener
+
+    def consumer(  # type: ignore[override]  # around the one that it would return
+        self, name: str, *, selector: Selector | None = None, ack_wait_seconds: float = 30.0
+    ) -> Listens:
+        return self.listener(super().consumer(name, selector=selector, ack_wait_seconds=ack_wait_seconds))
+
+
 async def broken_laws(courier_of: type[Broken], *given: object, **options: float) -> set[str]:
     broken = set()
     for law in LAWS:
@@ -162,6 +217,19 @@ async def test_a_courier_that_forgets_names_and_selectors_is_caught() -> None:
         "a_consumer_goes_on_where_its_name_left_off",
         "a_selector_narrows_what_a_consumer_hears",
     } <= await broken_laws(ForgetsNames, MemoryChannel)
+
+
+@pytest.mark.parametrize(
+    ("listener", "law"),
+    [
+        (TakesAllForDone, "an_acknowledgement_is_for_one_message_alone"),
+        (GivesUp, "what_is_refused_comes_again_as_often_as_it_is_refused"),
+        (LosesWhatIsInHand, "what_was_in_hand_when_a_consumer_closed_comes_to_the_next"),
+    ],
+)
+async def test_a_broken_consumer_is_caught(listener: type[Listens], law: str) -> None:
+    assert law in await broken_laws(Listening, MemoryChannel, listener)
+    assert await broken_laws(Listening, MemoryChannel, Listens) == set()
 
 
 async def test_the_whole_courier_breaks_no_law() -> None:

@@ -100,6 +100,9 @@ def channel_laws(capabilities: ChannelCapabilities) -> list[Law]:
             channel_consumers.a_consumer_goes_on_where_its_name_left_off,
             channel_consumers.what_is_not_acknowledged_comes_again,
             channel_consumers.what_is_given_back_comes_again,
+            channel_consumers.an_acknowledgement_is_for_one_message_alone,
+            channel_consumers.what_is_refused_comes_again_as_often_as_it_is_refused,
+            channel_consumers.what_was_in_hand_when_a_consumer_closed_comes_to_the_next,
             channel_consumers.a_selector_narrows_what_a_consumer_hears,
             channel_consumers.consumers_of_one_name_share_the_messages,
         ]

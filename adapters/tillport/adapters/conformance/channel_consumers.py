@@ -74,6 +74,54 @@ async def what_is_given_back_comes_again(courier: Courier) -> None:
         await consumer.close()
 
 
+async def an_acknowledgement_is_for_one_message_alone(courier: Courier) -> None:
+    await courier.channel.publish([message(1), message(2)])
+    consumer = courier.consumer("picky", ack_wait_seconds=0.5)
+    try:
+        older, younger = await consumer.next(seconds=10), await consumer.next(seconds=10)
+        assert older is not None
+        assert younger is not None
+        expect_equal((older.message, younger.message), (message(1), message(2)))
+        await younger.ack()
+        again = await consumer.next(seconds=10)
+        assert again is not None, (
+            "What is older than what was acknowledged is not done by that: it must come again."
+        )
+        expect_equal(again.message, message(1))
+        await again.ack()
+    finally:
+        await consumer.close()
+
+
+async def what_is_refused_comes_again_as_often_as_it_is_refused(courier: Courier) -> None:
+    await courier.channel.publish([message(1)])
+    consumer = courier.consumer("stubborn")
+    try:
+        for time in range(1, 8):
+            found = await consumer.next(seconds=10)
+            assert found is not None, f"What was refused {time - 1} times must still come."
+            expect_equal((found.message, found.attempt), (message(1), time))
+            await found.nak()
+        expect_equal(await hear(consumer, 1), [message(1)])
+    finally:
+        await consumer.close()
+
+
+async def what_was_in_hand_when_a_consumer_closed_comes_to_the_next(courier: Courier) -> None:
+    await courier.channel.publish([message(1), message(2)])
+    first = courier.consumer("accounts", ack_wait_seconds=1)
+    try:
+        assert await first.next(seconds=10) is not None
+    finally:
+        await first.close()
+    second = courier.consumer("accounts", ack_wait_seconds=1)
+    try:
+        heard = await hear(second, 2)
+    finally:
+        await second.close()
+    expect_equal(sorted(one.id for one in heard), ["evt_1", "evt_2"])
+
+
 async def a_selector_narrows_what_a_consumer_hears(courier: Courier) -> None:
     sent = [message(n, headers={"id": f"ch_{n % 2}", "created": str(1000 + n)}) for n in range(10)]
     await courier.channel.publish(sent)
