@@ -215,6 +215,28 @@ async def test_one_at_a_time_keeps_the_order_even_of_what_comes_again(nats_serve
     assert heard == ["evt_0", "evt_3", "evt_6"]
 
 
+@pytest.mark.parametrize(("most_unacknowledged", "in_order"), [(1, True), (1000, False)])
+async def test_two_processes_of_one_name_keep_the_order_only_one_at_a_time(
+    nats_server: NatsServer, most_unacknowledged: int, in_order: bool
+) -> None:
+    done: list[str] = []
+
+    async def work(consumer: NatsConsumer, work_seconds: float) -> None:
+        while (found := await consumer.next(seconds=1.5)) is not None:
+            await asyncio.sleep(work_seconds)
+            done.append(found.message.id)
+            await found.ack()
+
+    options = {"most_unacknowledged": most_unacknowledged, "batch": 4}
+    async with consumer_of(nats_server, **options) as quick, consumer_of(nats_server, **options) as slow:
+        working = asyncio.gather(work(quick, 0.001), work(slow, 0.03))
+        await publish(nats_server, *range(0, 60, 3))
+        await working
+    wanted = [f"evt_{number}" for number in range(0, 60, 3)]
+    assert sorted(done) == sorted(wanted)
+    assert (done == wanted) is in_order
+
+
 async def test_what_waits_its_turn_is_not_sent_again_while_a_slow_handler_works(
     nats_server: NatsServer,
 ) -> None:

@@ -255,17 +255,20 @@ class _Pull:
 class NatsConsumer:
     """Hear every event from where the consumer of this name left off, starting with the oldest that NATS holds.
 
-    Several processes with one name share the work. Only what is published below the prefix of `stream` is heard, also
-    from a stream that others publish to. `keys` (payment keys) narrows what the server sends, `selector` what is
-    handed out. Iterate over it for ever, or take one at a time with `next`; both reconnect by themselves
-    every `retry_seconds` and wait for a stream that does not exist yet.
+    Only what is published below the prefix of `stream` is heard, also from a stream that others publish to. `keys`
+    (payment keys) narrows what the server sends, `selector` what is handed out. Iterate over it for ever, or take one
+    at a time with `next`; both reconnect by themselves every `retry_seconds` and wait for a stream that does not exist
+    yet. Raises `ConsumerUnfit`, and `AccessRefused` where it may not connect.
 
     `ack_wait_seconds` is how long a handler may take before its message is sent again; what waits behind it is kept for
     that long too. (A handler that blocks the event loop, which no timer can do anything about, should take half of it
-    at most: what waits is still heard in its turn, and perhaps by another process too.) Messages of one payment come
-    in order; those that are sent again (a crash, a restart, `nak`) come in any order and behind younger ones, unless
-    `most_unacknowledged` is 1, which costs a round trip for each message. Raises `ConsumerUnfit`, and
-    `AccessRefused` where it may not connect.
+    at most: what waits is still heard in its turn, and perhaps by another process too.)
+
+    Messages of one payment come in order while **one process at a time** uses the name and handles one message after
+    the other. Several processes with one name share the work message by message, those of one payment too, and then
+    nobody's order holds. What is sent again (a crash, `nak`) may come behind younger ones in any case. With
+    `most_unacknowledged=1`, in every process of the name, order holds always: the server sends nothing before the one
+    message is acknowledged, of whatever payment, at the price of a round trip for each and of sharing nothing.
 
         async with NatsConsumer(access, name="invoices") as consumer:
             async for delivery in consumer:
