@@ -337,7 +337,7 @@ async def test_handlers_that_never_suspend_let_their_acknowledgements_leave(nats
     async with consumer_of(nats_server, ack_wait_seconds=1) as consumer:
         while (found := await consumer.next(seconds=1.5)) is not None:
             heard.append((found.message.id, found.attempt))
-            time.sleep(0.3)  # noqa: ASYNC251 - on purpose
+            time.sleep(0.32)  # noqa: ASYNC251 - on purpose
             await found.ack()
         assert heard == [(f"evt_{number}", 1) for number in range(8)]
         assert await deliveries(nats_server) == 8

@@ -211,8 +211,9 @@ class _Pull:
         """Tell the server what became of a message. If the word is lost, the message comes again."""
         self.handed_out.pop(reply, None)
         await self._tell(reply, word)
-        # Handlers that never suspend would keep the word from leaving, and the timer from its turn, until the last of
-        # what waits here is done.
+        # Handlers that never suspend would keep all that is said from leaving, and the timer from its turn, until the
+        # last of what waits here is done. So what is due is said now, and has its turn.
+        await self._begin_time_anew()
         await asyncio.sleep(0)
 
     async def _tell(self, reply: str, word: bytes) -> None:
