@@ -12,6 +12,8 @@ from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
 from tillport.adapters.conformance.couriers import hear, message
 from tillport.adapters.conformance.proxy import TcpProxy
+from tillport.adapters.memory.channel import MemoryChannel
+from tillport.adapters.memory.clock import ManualClock
 from tillport.adapters.nats import Access, NatsChannel, NatsConsumer, StreamSettings
 from tillport.adapters.nats.consumer import ConsumerUnfit
 from tillport.adapters.nats.testing import NatsServer
@@ -26,6 +28,17 @@ def consumer_of(server: NatsServer, name: str = "a", **options: Any) -> NatsCons
     return NatsConsumer(
         Access(servers=server.url, connect_seconds=2), name=name, retry_seconds=0.05, **options
     )
+
+
+def test_text_where_something_else_is_wanted_is_refused_and_hears_nothing_in_silence() -> None:
+    access = Access(servers="nats://127.0.0.1:4222")
+    selector: Any = "id = 'ch_1'"
+    with pytest.raises(TypeError, match="parse_selector"):
+        NatsConsumer(access, name="a", selector=selector)
+    with pytest.raises(TypeError, match="parse_selector"):
+        MemoryChannel(ManualClock()).consumer("a", selector=selector)
+    with pytest.raises(TypeError, match="as a list"):
+        NatsConsumer(access, name="a", keys="pi_1")
 
 
 async def test_a_lone_event_is_heard_at_once(nats_server: NatsServer) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tillport.adapters.compose.secret import Secret
@@ -22,10 +21,6 @@ async def open_courier(messaging_url: Secret) -> AsyncIterator[Channel]:
             "The courier is in the service's own memory, so nobody else can be published to.",
             remedy="Name the one that your consumers hear, with TILLPORT_MESSAGING_URL=nats://….",
         )
-    if not names_servers(url):
-        raise SettingsRefused(
-            "The messaging URL names no NATS server.", remedy="Use nats://…, for each of several."
-        )
     channel = nats_channel(messaging_url)
     try:
         yield channel
@@ -37,14 +32,13 @@ def nats_channel(messaging_url: Secret) -> "NatsChannel":
     """Return the channel to the NATS servers that a messaging URL names. You close it. Raises `SettingsRefused`."""
     from tillport.adapters.nats import Access, NatsChannel
 
-    servers = messaging_url.reveal().split(",")
-    # `nats://user:a,b@host` would be two servers, and half of a password the name of one.
-    if any("@" in two and "://" not in two and "@" not in one for one, two in pairwise(servers)):
+    url = messaging_url.reveal()
+    if not names_servers(url):
         raise SettingsRefused(
-            "The messaging URL can't be taken apart.",
-            remedy="Write a comma in a user or password as %2C, and nats:// before each server.",
+            "The messaging URL names no NATS server.",
+            remedy="Use nats://…, for each of several; a comma in a user or password is written as %2C.",
         )
     try:
-        return NatsChannel(Access(servers=servers))
+        return NatsChannel(Access(servers=url.split(",")))
     except ValueError as error:
         raise SettingsRefused(f"The messaging URL can't be used. {error}") from None

@@ -14,7 +14,7 @@ import attrs
 
 from tillport.ports.channel import ChannelUnavailable, Message, MessageRefused, refuse_unsendable, selects
 from tillport.ports.clock import Clock
-from tillport.ports.selector import Selector
+from tillport.ports.selector import Selector, check_selector
 
 
 @attrs.define(eq=False)
@@ -146,6 +146,7 @@ class MemoryChannel:
         self, name: str, *, selector: Selector | None = None, ack_wait_seconds: float = 30.0
     ) -> "MemoryConsumer":
         """Return a reader for that consumer name. Several with one name share the work."""
+        check_selector(selector)
         return MemoryConsumer(self, self._places.setdefault(name, _Place()), selector, ack_wait_seconds)
 
     def stir(self) -> None:

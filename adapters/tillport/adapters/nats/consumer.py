@@ -32,7 +32,7 @@ from tillport.adapters.nats.subjects import token_of
 from tillport.adapters.nats.wire import incoming
 from tillport.ports.channel import ChannelUnavailable, Message, selects
 from tillport.ports.errors import TillportError
-from tillport.ports.selector import Selector
+from tillport.ports.selector import Selector, check_selector
 
 _HEARTBEAT_SECONDS = 2.0
 _EXPIRES_SECONDS = 30.0
@@ -295,6 +295,9 @@ class NatsConsumer:
             raise ValueError("A consumer's name is made of letters, digits, '_' and '-'.")
         if min(batch, most_unacknowledged) < 1 or ack_wait_seconds <= 0 or retry_seconds <= 0:
             raise ValueError("Sizes and times must be positive.")
+        if isinstance(keys, str):  # which would be read as many keys of a letter each
+            raise TypeError("Hand in the payment keys as a list: keys=['pi_1'].")
+        check_selector(selector)
         self._access = access
         self._name = name
         self._stream = stream or StreamSettings()
