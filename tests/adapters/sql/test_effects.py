@@ -221,3 +221,15 @@ async def test_forgetting_much_keeps_nobody_from_writing_for_long(new_bench, mon
         assert await queue.forget(up_to=200) == 95
         transactions = "\n".join(said).split("COMMIT")
         assert [one.count("DELETE") for one in transactions if "DELETE" in one] == [1] * 10
+
+
+def test_what_is_no_way_to_the_database_is_refused_at_once(tmp_path: Path) -> None:
+    wrong: Any = "sqlite:///till.sqlite3"
+    with pytest.raises(TypeError, match="create_engine"):
+        EngineEffectQueue(wrong)
+    with pytest.raises(TypeError, match="a function that connects"):
+        DbapiEffectQueue(wrong)
+    with closing(sqlite3.connect(tmp_path / "till.sqlite3")) as connection:
+        handed_in: Any = connection
+        with pytest.raises(TypeError, match="a function that connects"):
+            DbapiEffectQueue(handed_in)

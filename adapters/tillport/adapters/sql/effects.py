@@ -96,7 +96,7 @@ class AsyncEffectQueue(Generic[Tx]):
     AUTOCOMMIT our transactions, and what handlers are lent, are in READ COMMITTED.
     """
 
-    _engine: AsyncEngine
+    _engine: AsyncEngine = attrs.field(validator=attrs.validators.instance_of(AsyncEngine))
     _lend: Callable[[AsyncConnection], AbstractAsyncContextManager[Tx]] = attrs.field(
         default=cast("Any", as_async_connection), kw_only=True, alias="lend"
     )

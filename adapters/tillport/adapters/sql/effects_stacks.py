@@ -65,8 +65,11 @@ def EngineEffectQueue(  # noqa: N802 - it is to its users what a class is
 ) -> SyncEffectQueue[Any]:
     """Return an effect queue on a SQLAlchemy engine of SQLite or PostgreSQL. The engine stays its owner's.
 
-    `lend` makes what handlers get of the connection: `as_connection`, `as_session`, or your own.
+    `lend` makes what handlers get of the connection: `as_connection`, `as_session`, or your own. Raises `TypeError` for what is
+    no engine.
     """
+    if not isinstance(engine, Engine):
+        raise TypeError(f"hand in what create_engine() returns, not {type(engine).__name__}")
     return SyncEffectQueue(_EngineStack(engine, lend), threads=threads, idle_seconds=idle_seconds)
 
 
@@ -150,8 +153,11 @@ def DbapiEffectQueue(  # noqa: N802 - it is to its users what a class is
     """Return an effect queue on plain DB-API connections of SQLite (`sqlite3`) or PostgreSQL (`psycopg`).
 
     `connect` is called once for each thread and again when a connection failed; the connections are the queue's own.
-    Handlers get a cursor.
+    Handlers get a cursor. Raises `TypeError` for a connection in its place.
     """
+    given: Any = connect
+    if not callable(given) or hasattr(given, "cursor"):  # sqlite3's connections can be called, too
+        raise TypeError("hand in a function that connects: lambda: sqlite3.connect(path)")
     return SyncEffectQueue(_DbapiStack(connect), threads=threads, idle_seconds=idle_seconds)
 
 
