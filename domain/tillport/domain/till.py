@@ -93,8 +93,9 @@ class Till:
     ) -> AsyncGenerator[Heard, None]:
         """Hear every selected event after a position: first what is recorded, then what comes, without end.
 
-        What is heard is a `RecordedEvent`; or `Idle`, after each `idle_seconds` in which nothing came; or `Reset`, where older
-        events are gone from the log (both are in `tillport.domain.notify`). Raises `Forbidden` at once if the caller may not listen to that.
+        What is heard is a `RecordedEvent`; or `Idle`, after each `idle_seconds` in which nothing came; or `Reset`, where
+        older events are gone from the log (both are in `tillport.domain.notify`). Raises `Forbidden` at once if the
+        caller may not listen to that.
         """
         pages = self.subscribe_pages(selector, caller=caller, after=after, idle_seconds=idle_seconds)
         return one_by_one(pages)

@@ -35,9 +35,8 @@ def events_handler(door: Door) -> HTTPRouteHandler:
             after=after, where=selector_of(request.scope), limit=_limit(fields.get("limit"))
         )
         if not page.events and after > await door.till.log.head():
-            page = Page(
-                events=(), position=0, reset=True
-            )  # a position of another log: all of this one is new
+            # A position of another log: all of this one is new.
+            page = Page(events=(), position=0, reset=True)
         return Response(
             msgspec.json.encode(
                 {

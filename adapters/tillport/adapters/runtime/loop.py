@@ -133,10 +133,8 @@ class Loop:
         state.steps += 1
         try:
             rest = await self.work.step()
-        except (
-            Exception,
-            asyncio.CancelledError,
-        ) as error:  # a loop survives whatever a step raises; the log is told
+        except (Exception, asyncio.CancelledError) as error:
+            # A loop survives whatever a step raises; the log is told.
             if isinstance(error, asyncio.CancelledError) and is_meant_for_us():
                 raise
             state.failures_in_a_row += 1
