@@ -22,6 +22,22 @@ class Drops(MemoryChannel):
         await super().publish([one for one in messages if not one.id.endswith("7")])
 
 
+class OverlooksCase(MemoryChannel):
+    """Takes ids for the same that differ in case alone."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        first = {one.id.lower(): one for one in reversed(messages)}
+        await super().publish([one for one in messages if first[one.id.lower()] is one])
+
+
+class OverlooksIds(MemoryChannel):
+    """Takes messages for the same that say the same."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        first = {one.body: one for one in reversed(messages)}
+        await super().publish([one for one in messages if first[one.body] is one])
+
+
 class Turns(MemoryChannel):
     """Sends a batch back to front."""
 
@@ -193,6 +209,8 @@ async def broken_laws(courier_of: type[Broken], *given: object, **options: float
         (Drops, "messages_of_one_key_arrive_in_order"),
         (Turns, "messages_of_one_key_arrive_in_order"),
         (Mixes, "awkward_keys_are_carried_and_kept_apart"),
+        (OverlooksCase, "messages_with_nearly_the_same_id_are_different"),
+        (OverlooksIds, "messages_with_nearly_the_same_id_are_different"),
         (Pretends, "a_courier_that_is_away_is_told_as_such_and_recovers"),
         (SkipsAfterFailure, "a_courier_that_goes_away_in_between_costs_delay_alone"),
         (Tells, "what_no_courier_carries_is_refused_by_name"),

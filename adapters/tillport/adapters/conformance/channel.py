@@ -32,6 +32,7 @@ from tillport.adapters.conformance.couriers import (
     message,
     persist,
 )
+from tillport.adapters.conformance.samples import NEARLY_ALIKE
 from tillport.ports.channel import Channel, ChannelUnavailable, Message
 
 AWKWARD_KEYS = (
@@ -80,6 +81,7 @@ def channel_laws(capabilities: ChannelCapabilities) -> list[Law]:
         publishing_nothing_does_nothing,
         messages_of_one_key_arrive_in_order,
         awkward_keys_are_carried_and_kept_apart,
+        messages_with_nearly_the_same_id_are_different,
         a_batch_that_is_sent_again_loses_nothing_and_keeps_its_order,
         what_no_courier_carries_is_refused_by_name,
         concurrent_publishers_lose_nothing_and_keep_each_keys_order,
@@ -146,6 +148,14 @@ async def awkward_keys_are_carried_and_kept_apart(courier: Courier) -> None:
         message(number, key=key)
         for number, key in enumerate([key for key in AWKWARD_KEYS for _ in range(2)], start=1)
     ]
+    await courier.channel.publish(sent)
+    await expect(courier, sent)
+
+
+async def messages_with_nearly_the_same_id_are_different(courier: Courier) -> None:
+    """A message that is taken for a repetition of another is lost."""
+    ids = [f"evt{end}" for family in NEARLY_ALIKE for end in family if not end.endswith(" ")]
+    sent = [msgspec.structs.replace(message(0), id=one) for one in ids]
     await courier.channel.publish(sent)
     await expect(courier, sent)
 
