@@ -273,13 +273,18 @@ async def test_a_second_request_while_the_first_is_at_stripe_waits_its_turn() ->
     assert counter.moved == 1
 
 
+async def crash(counter: Counter) -> None:
+    """Charge, and die at Stripe: the money has moved, and nobody has written it down."""
+    crashed = asyncio.ensure_future(counter.charge())
+    await asyncio.sleep(0)
+    crashed.cancel()
+    await asyncio.gather(crashed, return_exceptions=True)
+
+
 async def test_a_crash_around_the_call_is_taken_over_once_its_lease_has_run_out() -> None:
     counter = Counter()
     counter.gateway.slow_seconds = 5
-    crashed = asyncio.ensure_future(counter.charge())
-    await asyncio.sleep(0)
-    crashed.cancel()  # the money has moved; nobody has written it down
-    await asyncio.gather(crashed, return_exceptions=True)
+    await crash(counter)
     counter.gateway.slow_seconds = 0
     with pytest.raises(ChargeInProgress):
         await counter.charge()
@@ -332,10 +337,7 @@ async def test_an_interrupted_try_is_not_told_with_the_words_of_one_that_was_not
     key = (await counter.charge()).attempt_key
     for _ in range(2):  # tried again, and interrupted; taken over, and interrupted
         counter.gateway.slow_seconds = 5
-        crashed = asyncio.ensure_future(counter.charge())
-        await asyncio.sleep(0)
-        crashed.cancel()
-        await asyncio.gather(crashed, return_exceptions=True)
+        await crash(counter)
         answer = await charge_status(key, counter.ledger, caller=SHOP)
         assert answer is not None
         assert answer.failure is not None

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import children_of, lives
 
 from tillport.adapters.cli.demo.http import call, call_json
 
@@ -82,25 +83,13 @@ def read_until(process: "subprocess.Popen[str]", words: str) -> str:
     raise AssertionError(f"never said {words!r}: {text}")
 
 
-def children_of(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def gone(pids: list[int], *, seconds: float = 5) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if not any(_alive(pid) for pid in pids):
+        if not any(map(lives, pids)):
             return True
         time.sleep(0.05)
     return False
-
-
-def _alive(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"  # a zombie waits for its parent, and runs no more
 
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -116,7 +105,7 @@ def test_what_is_kept_answers_the_seeds_curl_line_and_ends_at_ctrl_c(kept) -> No
     stripe = re.search(r"simulated Stripe +(http://\S+)", text)
     assert stripe is not None
     assert call("GET", f"{stripe[1]}/_sim/").json()["counts"]["charges"] >= 4
-    children = children_of(kept.pid)
+    children = list(children_of(kept.pid))
     assert len(children) == 2
     kept.send_signal(signal.SIGINT)
     assert kept.wait(60) == 0
@@ -129,7 +118,7 @@ def test_nothing_outlives_a_demo_that_is_killed(kept, number: int) -> None:
     text = read_until(kept, "tillport events list")
     folder = re.search(r"sqlite:///(/.+)/", text)
     assert folder is not None
-    children = children_of(kept.pid)
+    children = list(children_of(kept.pid))
     assert len(children) == 2
     kept.send_signal(number)
     kept.wait(60)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from wreck.service import children_of
+from processes import children_of
 
 from tillport.adapters.cli.demo.http import Answer, Subscriber, call, call_json
 from tillport.simulator import Simulator, sign
@@ -95,6 +95,20 @@ def running(environment: dict[str, str], log: Path) -> Iterator[Served]:
     finally:
         process.kill()
         process.wait()
+
+
+def refused(
+    environment: dict[str, str], *arguments: str, seconds: float = 30
+) -> "subprocess.CompletedProcess[str]":
+    """Start what is expected not to start, and return how that ended."""
+    return subprocess.run(
+        [sys.executable, "-m", "tillport.adapters.cli", "serve", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -264,14 +278,7 @@ def test_no_key_is_ever_logged(served: Served) -> None:
 
 def test_a_port_that_is_taken_is_told(served: Served, environment: dict[str, str]) -> None:
     port = served.url.rpartition(":")[2]
-    done = subprocess.run(
-        [sys.executable, "-m", "tillport.adapters.cli", "serve", "--port", port],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = refused(environment, "--port", port)
     assert done.returncode == 1
     assert f"port {port}" in done.stderr
     assert "--port" in done.stderr
@@ -302,14 +309,7 @@ def test_it_serves_though_its_welcome_can_not_be_written_as_it_is(
 
 @pytest.mark.parametrize("host", ["a..b", "ü" * 70], ids=["empty label", "long label"])
 def test_a_host_that_is_none_is_told(environment: dict[str, str], host: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tillport.adapters.cli", "serve", "--host", host],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = refused(environment, "--host", host)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"Can't listen on {host}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -318,18 +318,7 @@ def test_a_host_that_is_none_is_told(environment: dict[str, str], host: str) -> 
 def test_a_charge_under_way_is_finished_before_the_end(environment: dict[str, str], tmp_path: Path) -> None:
     with Server(Simulator(seed=1)) as stripe:
         environment["TILLPORT_STRIPE_ADDRESS"] = stripe.url
-        log = tmp_path / "serve.log"
-        with log.open("w") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tillport.adapters.cli", "serve"],
-                env=environment,
-                stdout=out,
-                stderr=out,
-                text=True,
-            )
-        served = Served(process, log)
-        try:
-            served.wait_until_ready()
+        with running(environment, tmp_path / "serve.log") as served:
             slow = [{"kind": "slow", "path": "/v1/payment_intents", "seconds": 1.0}]
             call_json("POST", f"{stripe.url}/_sim/script", slow)
             from concurrent.futures import ThreadPoolExecutor
@@ -346,23 +335,13 @@ def test_a_charge_under_way_is_finished_before_the_end(environment: dict[str, st
                     time.sleep(0.01)
                 code, seconds = served.stop()
                 answer = charging.result(30)
-        finally:
-            process.kill()
-            process.wait()
     assert (code, answer.status) == (0, 200)
     assert seconds < 5
 
 
 def test_a_database_that_is_not_there_is_told_at_the_start(environment: dict[str, str]) -> None:
     url = "postgresql://till:hunter2@127.0.0.1:9/none"
-    done = subprocess.run(
-        [sys.executable, "-m", "tillport.adapters.cli", "serve"],
-        env=environment | {"TILLPORT_DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = refused(environment | {"TILLPORT_DATABASE_URL": url}, seconds=60)
     assert done.returncode == 1
     assert "Look at the database" in done.stderr
     assert "hunter2" not in done.stderr

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import lives
 
 from tillport.adapters.nats.testing import NatsServer
 
@@ -20,13 +21,6 @@ server.start()
 print(server.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the watch beside a server looks at /proc")

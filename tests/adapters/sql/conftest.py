@@ -62,3 +62,9 @@ def new_bench(tmp_path, request) -> Callable[..., Callable[[], AbstractAsyncCont
         return new
 
     return maker
+
+
+@pytest.fixture(params=[False, True], ids=["thread", "process"])
+def writes_apart(request):
+    """Each who may write to a SQLite file in turn, as the store's argument says it."""
+    return request.param

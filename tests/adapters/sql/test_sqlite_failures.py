@@ -17,8 +17,6 @@ from tillport.adapters.sql.sqlite_writer import COMMITS_PER_CHECKPOINT
 from tillport.ports.event_log import LogUnavailable
 from tillport.ports.ledger import LedgerUnavailable
 
-WRITERS = pytest.mark.parametrize("writes_apart", [False, True], ids=["thread", "process"])
-
 
 @pytest.fixture
 async def store(tmp_path):
@@ -63,7 +61,6 @@ async def test_a_full_disk_is_told_loses_nothing_and_is_forgotten(either_store, 
     assert [one.event for one in page.events] == [event(1), event(2)]
 
 
-@WRITERS
 async def test_a_file_that_appears_later_is_used_then(tmp_path, writes_apart) -> None:
     path = tmp_path / "not yet" / "till.sqlite3"
     async with aclosing(SqliteStore(path, writes_apart=writes_apart)) as store:
@@ -80,7 +77,6 @@ async def test_a_file_that_appears_later_is_used_then(tmp_path, writes_apart) ->
         assert list(await log.record([event(1)])) == [True]
 
 
-@WRITERS
 async def test_a_file_that_is_no_database_is_told(tmp_path, writes_apart) -> None:
     path = tmp_path / "till.sqlite3"
     path.write_bytes(b"this is no database at all, however long one looks at it" * 100)
@@ -100,7 +96,6 @@ async def test_a_file_of_another_version_is_refused(store) -> None:
             await SqliteEventLog(newer).head()
 
 
-@WRITERS
 async def test_many_may_create_one_file_at_once(tmp_path, writes_apart) -> None:
     async with AsyncExitStack() as stores:
         logs = []
@@ -249,7 +244,6 @@ def made_from_a_copy(path) -> None:
         connection.execute("VACUUM INTO ?", (str(path),))
 
 
-@WRITERS
 @pytest.mark.parametrize("creates", [True, False])
 @pytest.mark.parametrize("make", [made_by_upgrade, made_by_printed_sql, made_from_a_copy])
 async def test_a_file_that_was_made_otherwise_is_switched_to_wal(
@@ -263,7 +257,6 @@ async def test_a_file_that_was_made_otherwise_is_switched_to_wal(
         assert mode_of(path) == "wal"
 
 
-@WRITERS
 async def test_who_has_the_file_when_it_should_be_switched_holds_up_no_write(writes_apart, tmp_path) -> None:
     path = tmp_path / "till.sqlite3"
     made_by_upgrade(path)

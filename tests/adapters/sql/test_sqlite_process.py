@@ -20,6 +20,7 @@ from textwrap import dedent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import lives, state_of
 
 from tillport.adapters.conformance.event_log import everything
 from tillport.adapters.conformance.samples import NOON, event
@@ -56,20 +57,12 @@ def claim(*names: str):
     return partial(run, statements=[(CLAIM, (name,)) for name in names])
 
 
-def state_of(pid: int) -> str | None:
-    """Return the state of a process as the kernel has it, None if there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
 def is_gone(pid: int) -> bool:
     """Tell whether a process has ended; whoever inherited it may not have noticed yet."""
     end = time.monotonic() + PATIENCE_SECONDS
-    while state_of(pid) not in (None, "Z") and time.monotonic() < end:
+    while lives(pid) and time.monotonic() < end:
         time.sleep(0.01)
-    return state_of(pid) in (None, "Z")
+    return not lives(pid)
 
 
 async def test_a_killed_process_fails_what_it_had_and_is_replaced(store, caplog) -> None:
@@ -180,7 +173,7 @@ def test_it_ends_by_itself_when_the_other_one_is_killed(tmp_path) -> None:
     ) as service:
         pid = int(service.stdout.readline())
         time.sleep(0.2)
-        assert state_of(pid) not in (None, "Z")
+        assert lives(pid)
         service.kill()
         assert is_gone(pid)
     with closing(sqlite3.connect(path)) as raw:

@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from processes import children_of
 
 APP_KEY = "app-key-of-the-wreck"
 SERVER_KEY = "server-key-of-the-wreck"
@@ -109,12 +111,3 @@ class ServiceProcess:
             return False
         finally:
             connection.close()
-
-
-def children_of(pid: int) -> Iterator[int]:
-    """Yield the processes that a process started and that live."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            if int(parent) == pid and state != "Z":
-                yield int(stat.parent.name)

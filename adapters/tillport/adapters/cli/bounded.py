@@ -76,9 +76,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _waits_for_body(self) -> bool:
-        cycle: RequestResponseCycle | None = (
-            self.cycle
-        )  # uvicorn's own annotation leaves out that there may be none
+        # uvicorn's own annotation leaves out that there may be none.
+        cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and cycle.more_body and not cycle.response_complete
 
     def _has_body(self) -> bool:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tillport.adapters.compose.secret import Secret
-from tillport.adapters.compose.settings import SettingsRefused, names_servers
+from tillport.adapters.compose.settings import SettingsRefused, is_memory, names_servers
 from tillport.ports.channel import Channel
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 async def open_courier(messaging_url: Secret) -> AsyncIterator[Channel]:
     """Open the courier that a messaging URL names, and close it on the way out. Raises `SettingsRefused`."""
     url = messaging_url.reveal()
-    if url.startswith("memory:"):
+    if is_memory(url):
         raise SettingsRefused(
             "The courier is in the service's own memory, so nobody else can be published to.",
             remedy="Name the one that your consumers hear, with TILLPORT_MESSAGING_URL=nats://….",

@@ -16,7 +16,7 @@ import attrs
 
 from tillport.adapters.compose.courier import nats_channel
 from tillport.adapters.compose.secret import Secret
-from tillport.adapters.compose.settings import Settings, SettingsRefused
+from tillport.adapters.compose.settings import Settings, SettingsRefused, is_memory
 from tillport.adapters.compose.stores import Stores, open_stores
 from tillport.adapters.memory.access import StaticKeyRing
 from tillport.adapters.memory.channel import MemoryChannel
@@ -206,7 +206,7 @@ def _stripe_gateway(
 
 
 def _channel(messaging_url: Secret, clock: Clock, closing: AsyncExitStack) -> Channel:
-    if messaging_url.startswith("memory:"):
+    if is_memory(messaging_url.reveal()):
         return MemoryChannel(clock, keeps=MEMORY_MESSAGES_MAX)
     channel = nats_channel(messaging_url)
     closing.push_async_callback(channel.close)

@@ -274,8 +274,8 @@ class Settings:
         messaging = self.messaging_url.reveal()
         if not is_memory(messaging) and not names_servers(messaging):
             found.append(
-                f"{name_of('messaging_url')} names no courier. Use memory: or nats://…, and the latter for each of several; a comma in a "
-                "user or password is written as %2C."
+                f"{name_of('messaging_url')} names no courier. Use memory: or nats://…, and the latter for each of several; "
+                "a comma in a user or password is written as %2C."
             )
         return found
 

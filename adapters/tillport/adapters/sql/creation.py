@@ -13,10 +13,6 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from tillport.adapters.sql import effects_tables
 from tillport.adapters.sql.schema import metadata, tables_for
 
-_ALSO: Final = (
-    effects_tables.TABLES
-)  # of a module of their own: imported here, so that they are always among ours
-
 REVISION: Final = "0002"
 """The migration that the tables of this version of Tillport amount to."""
 
@@ -60,7 +56,7 @@ def tables_ddl(dialect: str) -> tuple[str, ...]:
         statements.append(str(statement.compile(dialect=engine.dialect)).strip())
 
     engine = create_mock_engine(f"{dialect}://", note)
-    assert all(table.metadata is metadata for table in _ALSO)
+    assert all(table.metadata is metadata for table in effects_tables.TABLES)
     metadata.create_all(engine, tables=tables_for(dialect), checkfirst=False)
     return tuple(statements)
 

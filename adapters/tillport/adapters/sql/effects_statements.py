@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 import msgspec
 
+from tillport.adapters.sql.postgres_session import KEEPALIVES
 from tillport.ports.effects import Effect, EffectState, Standing
 from tillport.ports.event_log import LogUnavailable
 
@@ -174,10 +175,12 @@ IDLE_SECONDS: Final = 300.0
 """Ten times what a coroutine handler may take unless told otherwise. It is counted anew after each statement, and each
 handler is followed by one, so it does not matter how many share a round."""
 
-LIMITS: Final = (
-    "SELECT set_config('idle_in_transaction_session_timeout', :idle_milliseconds, true), "
-    "set_config('tcp_keepalives_idle', '5', true), set_config('tcp_keepalives_interval', '2', true), "
-    "set_config('tcp_keepalives_count', '3', true)"
+LIMITS: Final = "SELECT " + ", ".join(
+    f"set_config('{name}', {value}, true)"
+    for name, value in (
+        ("idle_in_transaction_session_timeout", ":idle_milliseconds"),
+        *((name, f"'{value}'") for name, value in KEEPALIVES.items()),
+    )
 )
 """What a transaction of ours begins with on PostgreSQL, and ends with: it is nobody else's.
 

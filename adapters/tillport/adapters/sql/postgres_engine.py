@@ -6,7 +6,8 @@ from typing import Final
 import asyncpg  # type: ignore[import-untyped] # it ships no types
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from tillport.adapters.sql.postgres_store import CONNECT_SECONDS, SESSION_SETTINGS, for_asyncpg
+from tillport.adapters.sql.postgres_session import SESSION_SETTINGS
+from tillport.adapters.sql.postgres_store import CONNECT_SECONDS, for_asyncpg
 
 _SETTINGS: Final = {**SESSION_SETTINGS, "idle_in_transaction_session_timeout": "60s"}
 """Without an end to a statement: a migration takes what it takes, and waits for another's."""

@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from tillport.adapters.sql.creation import ddl
 from tillport.adapters.sql.effects_tables import CREATION_LOCK as EFFECTS_LOCK
 from tillport.adapters.sql.postgres_pool import Connection, Connections
+from tillport.adapters.sql.postgres_session import SESSION_SETTINGS
 from tillport.adapters.sql.statements import Compiled
 
 POSTGRESQL: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's own gap
@@ -49,17 +50,6 @@ _NOT_ALLOWED: Final = "42501"
 
 _SESSION: Final = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')"
 
-
-SESSION_SETTINGS: Final = {
-    "application_name": "tillport",
-    "default_transaction_isolation": "read committed",
-    # A client that vanished must not hold a lock for hours.
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-    "jit": "off",  # compiling costs more than any statement here takes
-}
-"""What every session of ours asks the server for."""
 
 CONNECT_SECONDS: Final = 5.0
 

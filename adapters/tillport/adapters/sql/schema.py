@@ -173,8 +173,8 @@ event.listen(log_state, "after_create", _HORIZON)
 
 def tables_for(dialect: str) -> list[Table]:
     """Return the tables that a dialect (`sqlite`, `postgresql`) needs, in the order to create them."""
-    # It puts its own into `metadata`, and takes that from here: it can only be imported once this module is whole.
-    from tillport.adapters.sql import effects_tables  # noqa: F401
+    # It takes `metadata` from here, so it can only be imported once this module is whole.
+    from tillport.adapters.sql import effects_tables  # noqa: F401 - imported for what it puts into `metadata`
 
     return [table for table in metadata.sorted_tables if table.info.get("only", dialect) == dialect]
 

@@ -29,10 +29,8 @@ APP_ID = "DEMO-APP"
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_ENDING = (
-    signal.SIGTERM,
-    *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []),
-)  # no such thing on Windows
+# There is no SIGHUP on Windows.
+_ENDING = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 class NoStage(Exception):
