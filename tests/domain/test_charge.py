@@ -478,6 +478,88 @@ async def test_once_stripe_may_have_forgotten_the_key_nothing_is_ever_sent(
     assert counter.moved == (fault is GatewayFault.ANSWER_LOST)
 
 
+async def sell(counter: Counter, gateway: MemoryGateway) -> None:
+    """Charge somebody at that gateway, and record the webhook that tells so."""
+    order = ChargeOrder("tok_visa", Money(500, "usd"))
+    sold = await gateway.charge(order, idempotency_key=f"sold-{len(gateway.held)}")
+    assert sold.charge_id is not None
+    names = (sold.charge_id, sold.payment_intent_id)
+    await counter.log.record(
+        [
+            Event(
+                id=f"evt_{counter.clock.now()}", type="charge.succeeded", transaction_id=names[0], payment_key=names[1],
+                aliases=names, created=1, received_at=counter.clock.now(), livemode=False, body=b'{"data":{"object":{}}}',
+            )
+        ]
+    )  # fmt: skip
+    counter.clock.advance(1)
+
+
+@attrs.frozen
+class OtherKey:
+    """A counter whose service was started again with a key that opens another account."""
+
+    counter: Counter
+    gateway: MemoryGateway
+
+    async def resolve(self) -> Resolved:
+        using = attrs.evolve(self.counter.using, gateway=self.gateway)
+        return await resolve_once(using, self.counter.log)
+
+
+async def lost_at_another_account(days_since_a_sale: int) -> tuple[OtherKey, str]:
+    """Sell a few things, lose the answer to a charge that moved money, and come back a day later with another key."""
+    counter = Counter()
+    for _ in range(10):
+        await sell(counter, counter.gateway)
+    counter.clock.advance(days_since_a_sale * 86_400)
+    lost = await lose(counter)
+    counter.gateway.heal()
+    counter.clock.advance(KEY_HORIZON_SECONDS + 3600)
+    return OtherKey(counter, MemoryGateway(counter.clock)), lost.attempt_key
+
+
+@pytest.mark.parametrize("days_since_a_sale", [0, 3, 29])
+async def test_what_another_account_does_not_hold_is_not_taken_for_never_charged(
+    days_since_a_sale: int,
+) -> None:
+    wrong, key = await lost_at_another_account(days_since_a_sale)
+    assert (await wrong.resolve()).still_unknown == (key,)
+    answer = await charge_status(key, wrong.counter.ledger, caller=SHOP)
+    assert answer is not None
+    assert answer.state is AttemptState.UNKNOWN
+    assert answer.failure is not None
+    assert "another account" in answer.failure.message
+
+    wrong.counter.clock.advance(3600)
+    assert (await wrong.counter.resolve()).settled == (key,)  # with the right key again
+    answer = await charge_status(key, wrong.counter.ledger, caller=SHOP)
+    assert answer is not None
+    assert answer.state is AttemptState.SUCCEEDED
+
+
+async def test_what_another_account_sold_since_does_not_speak_for_it() -> None:
+    wrong, key = await lost_at_another_account(0)
+    for _ in range(4):
+        await sell(wrong.counter, wrong.gateway)
+    assert (await wrong.resolve()).still_unknown == (key,)
+
+
+@pytest.mark.parametrize("fault", list(GatewayFault))
+async def test_who_can_not_be_asked_about_the_account_proves_nothing(fault: GatewayFault) -> None:
+    class Interrupted(MemoryGateway):
+        async def find(
+            self, idempotency_key: str, *, tried_from: float, tried_until: float
+        ) -> Payment | None:
+            found = await super().find(idempotency_key, tried_from=tried_from, tried_until=tried_until)
+            self.strike(fault)
+            return found
+
+    wrong, key = await lost_at_another_account(0)
+    interrupted = attrs.evolve(wrong, gateway=Interrupted(wrong.counter.clock))
+    assert (await interrupted.resolve()).still_unknown == (key,)
+
+
 async def test_what_nobody_can_settle_is_reported_and_never_guessed() -> None:
     counter = Counter()
     lost = await lose(counter)

@@ -90,6 +90,9 @@ class NewKeyEachTime:
     async def find(self, idempotency_key: str, *, tried_from: float, tried_until: float) -> Payment | None:
         return await self.inner.find(idempotency_key, tried_from=tried_from, tried_until=tried_until)
 
+    async def holds(self, payment_intent_id: str) -> bool:
+        return await self.inner.holds(payment_intent_id)
+
 
 class TakesAnything:
     """Breaks promise 2: believes whoever knocks."""

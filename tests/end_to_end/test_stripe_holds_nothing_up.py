@@ -49,6 +49,10 @@ class WatchedGateway:
         self.look("find")
         return await self.inner.find(idempotency_key, tried_from=tried_from, tried_until=tried_until)
 
+    async def holds(self, payment_intent_id):
+        self.look("holds")
+        return await self.inner.holds(payment_intent_id)
+
 
 @pytest.fixture
 async def store(tmp_path):

@@ -2,7 +2,8 @@
 
 Three witnesses are heard, in this order: our own log (a webhook of the payment carries our idempotency key), Stripe
 under the same key while it remembers it, and Stripe's list of payments after that. What none of them settles is
-reported, never guessed.
+reported, never guessed. Nor is a lack believed where Stripe does not know payments that our log has from the time
+before: then the key that we ask with opens another account, and what was charged in the old one is not to be seen.
 """
 
 import attrs
@@ -27,6 +28,10 @@ CLOCK_SLACK_SECONDS = 600.0
 LOOKED_THROUGH = 1000
 """Among so many that rest, the longest first, a round looks for those whose turn it is. The others are in a pause of up
 to an hour, and must not hide who came after them."""
+_LOOKED_BACK_SECONDS = (3600.0, 86_400.0, 7 * 86_400.0, 30 * 86_400.0)
+"""How far back witnesses to the account are looked for: the nearest tell best which one it was at the time."""
+_WITNESSES = 3
+_WITNESSES_READ = 100
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +80,7 @@ async def _settle(
     if outcome is None:
         if now - attempt.started_at <= KEY_HORIZON_SECONDS:
             return (await try_once(attempt, using)).state
-        outcome = await _from_stripe(attempt, using, tried_at=tried_at)
+        outcome = await _from_stripe(attempt, using, log, tried_at=tried_at)
     return (await using.ledger.settle(attempt.key, outcome, tries=attempt.tries)).state
 
 
@@ -116,7 +121,7 @@ async def _from_log(attempt: Attempt, log: EventLog) -> Outcome | None:
     return None
 
 
-async def _from_stripe(attempt: Attempt, using: Charging, *, tried_at: float) -> Outcome:
+async def _from_stripe(attempt: Attempt, using: Charging, log: EventLog, *, tried_at: float) -> Outcome:
     # Nothing was sent after the horizon: a later `tried_at` is that of another look like this one.
     last_try = min(tried_at, attempt.started_at + KEY_HORIZON_SECONDS)
     try:
@@ -129,12 +134,58 @@ async def _from_stripe(attempt: Attempt, using: Charging, *, tried_at: float) ->
         return attrs.evolve(attempt.outcome, state=AttemptState.UNKNOWN, body=_unsettled(error.message))
     if payment is not None:
         return outcome_of_payment(payment)
+    doubt = await _doubt_about_the_account(attempt, using, log)
+    if doubt is not None:
+        return attrs.evolve(attempt.outcome, state=AttemptState.UNKNOWN, body=_unsettled(doubt))
     failure = Failure(
         code="not_charged",
         message="Stripe holds no payment for this request: the card was not charged.",
         remedy="Start again with a new key and a new token.",
     )
     return Outcome(state=AttemptState.NOT_CHARGED, body=msgspec.json.encode(failure))
+
+
+async def _doubt_about_the_account(attempt: Attempt, using: Charging, log: EventLog) -> str | None:
+    """Say why this may not be the account that the attempt was sent to; None if nothing speaks against it.
+
+    A log without payments of the time before has no witness, and nothing speaks against it either.
+    """
+    try:
+        known = await _paid_before(attempt, log)
+        for payment_intent_id in known:
+            if await using.gateway.holds(payment_intent_id):
+                return None
+    except LogUnavailable:
+        return "The event log could not be read."
+    except GatewayError as error:
+        return error.message
+    if not known:
+        return None
+    return (
+        f"Stripe does not know {known[0]} either, which was paid here before: "
+        "the secret key seems to be that of another account, or of the other mode."
+    )
+
+
+async def _paid_before(attempt: Attempt, log: EventLog) -> list[str]:
+    """Return the ids of payments of our own account that the log has from the time before, the latest first."""
+    for seconds in _LOOKED_BACK_SECONDS:
+        where = AllOf(
+            (
+                Compare("type", "=", "charge.succeeded"),
+                Compare("received_at", ">=", attempt.started_at - seconds),
+                Compare("received_at", "<", attempt.started_at),
+            )
+        )
+        page = await log.read(after=0, where=where, limit=_WITNESSES_READ)
+        keys = [
+            recorded.event.payment_key
+            for recorded in reversed(page.events)
+            if recorded.event.account is None and recorded.event.payment_key.startswith("pi_")
+        ]
+        if keys:
+            return list(dict.fromkeys(keys))[:_WITNESSES]
+    return []
 
 
 def _unsettled(message: str) -> bytes:

@@ -151,3 +151,11 @@ class PaymentGateway(Protocol):
         is neither an answer nor such proof.
         """
         ...
+
+    async def holds(self, payment_intent_id: str) -> bool:
+        """Tell whether the account that this gateway charges for holds that payment.
+
+        Another account does not, nor does the other mode (test, live) of the same one: what is absent there proves
+        nothing. Raises `GatewayUnavailable` when there is no answer.
+        """
+        ...

@@ -98,6 +98,12 @@ class GatedGateway:
         self._process.check()
         return found
 
+    async def holds(self, payment_intent_id: str) -> bool:
+        self._process.check()
+        held = await self._gateway.holds(payment_intent_id)
+        self._process.check()
+        return held
+
 
 class FragileLog:
     """The log, whose process can be told to die right after the next commit, before anyone is answered."""

@@ -304,6 +304,27 @@ async def find_looks_beyond_the_newest_payments(bench: GatewayBench) -> None:
     assert found.payment_intent_id == first.payment_intent_id
 
 
+async def it_holds_what_was_paid_declined_or_waits_and_nothing_else(bench: GatewayBench) -> None:
+    """By this the core tells the account that it charged for from another one."""
+    paid = await bench.gateway.charge(
+        ChargeOrder(await bench.token(Card.GOOD), _TEA), idempotency_key="key-1"
+    )
+    waits = await bench.gateway.charge(
+        ChargeOrder(await bench.token(Card.NEEDS_ACTION), _TEA), idempotency_key="key-2"
+    )
+    order = ChargeOrder(await bench.token(Card.DECLINED), _TEA)
+    declined = await _fails(CardDeclined, bench.gateway.charge(order, idempotency_key="key-3"))
+    assert isinstance(declined, CardDeclined)
+    assert declined.payment_intent_id is not None
+    for held in (paid.payment_intent_id, waits.payment_intent_id, declined.payment_intent_id):
+        assert await bench.gateway.holds(held) is True, held
+    for other in (f"{paid.payment_intent_id}0", "pi_3OfAnotherAccount", "pi_../charges"):
+        assert await bench.gateway.holds(other) is False, other
+    for trouble in Trouble:
+        await bench.trouble(trouble)
+        await _fails(GatewayUnavailable, bench.gateway.holds(paid.payment_intent_id))
+
+
 async def find_proves_absence(bench: GatewayBench) -> None:
     begun = bench.now()
     await bench.gateway.charge(ChargeOrder(await bench.token(Card.GOOD), _TEA), idempotency_key="key-0")
@@ -394,6 +415,7 @@ _ALWAYS: tuple[GatewayLaw, ...] = (
     who_is_turned_away_moved_nothing_and_may_come_again,
     find_tells_what_became_of_a_lost_charge,
     find_looks_beyond_the_newest_payments,
+    it_holds_what_was_paid_declined_or_waits_and_nothing_else,
     no_error_shows_the_token,
 )
 

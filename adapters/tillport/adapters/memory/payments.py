@@ -148,6 +148,12 @@ class MemoryGateway:
             raise _unknown("There is no such payment yet, and it is too early to be sure.")
         return None
 
+    async def holds(self, payment_intent_id: str) -> bool:
+        """See `PaymentGateway.holds`."""
+        if self._struck() is not None:
+            raise GatewayUnavailable("The gateway could not be asked.", remedy="Ask again later.")
+        return any(held.payment_intent_id == payment_intent_id for held in self._held)
+
     def _struck(self) -> GatewayFault | None:
         fault = self._fault
         if self._strikes is not None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import attrs
 import msgspec
@@ -94,6 +95,21 @@ class StripeGateway:
             )
         raise failed
 
+    async def holds(self, payment_intent_id: str) -> bool:
+        """Ask for the payment by its id. See `PaymentGateway.holds`."""
+        try:
+            body = await self.connection.get(f"{_INTENTS}/{quote(payment_intent_id, safe='')}", {})
+            if msgspec.json.decode(body, type=Intent).id == payment_intent_id:
+                return True
+            failed = _not_found_out("Stripe answered with another payment")
+        except CallFailed as call:
+            if call.failure.status == 404 and call.failure.code == "resource_missing":
+                return False
+            failed = _not_found_out(call.failure)
+        except msgspec.MsgspecError:
+            failed = _not_found_out("Stripe's answer could not be read")
+        raise failed
+
     async def aclose(self) -> None:
         """Close the connection."""
         await self.connection.aclose()
@@ -159,7 +175,7 @@ def _worth(intent: Intent) -> int:
     return _WORTH.get(intent.status, len(_WORTH))
 
 
-def _not_found_out(failure: Failure) -> GatewayError:
+def _not_found_out(failure: Failure | str) -> GatewayError:
     return GatewayUnavailable(
         f"Stripe could not be asked what became of the charge: {failure}.", remedy="Ask later."
     )
