@@ -133,7 +133,8 @@ def fingerprint() -> str:
     """Hash everything that decides what the environment holds, and nothing else of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     tables = [project["build-system"], project["project"], project["tool"]["hatch"]]
-    facts = [*tables, str(ROOT), sys.version, sys.prefix]
+    # The prefix of the Python below: the same whether that runs this file or its child in the environment does.
+    facts = [*tables, str(ROOT), sys.version, sys.base_prefix]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -152,6 +153,10 @@ def ensure_ready(*, anew: bool) -> None:
     wanted = fingerprint()
     if not anew and stamped() == wanted and PYTHON.exists():
         return
+    if ENVIRONMENT.exists() and ENVIRONMENT.samefile(sys.prefix):
+        # An activated environment runs this, and it is about to be removed: the Python below it goes on.
+        below = getattr(sys, "_base_executable")  # noqa: B009 - it has no public name, and no stub
+        raise SystemExit(replace_by(below, Path(__file__).resolve(), *sys.argv[1:]))
     with only_one():
         found = stamped()
         if not anew and found == wanted and PYTHON.exists():

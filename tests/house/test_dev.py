@@ -41,12 +41,14 @@ class Checkout:
         self.elsewhere = folder / "elsewhere"
         self.elsewhere.mkdir()
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, python: str | Path = sys.executable, **environment: str
+    ) -> subprocess.Popen[str]:
         """Start dev.py from another folder."""
         plain = {name: value for name, value in os.environ.items() if name != "TILLPORT_DEV_ENV"}
         path = f"{self.tools}{os.pathsep}{plain.get('PATH', os.defpath)}"
         return subprocess.Popen(
-            [sys.executable, str(self.folder / "dev.py"), *arguments],
+            [str(python), str(self.folder / "dev.py"), *arguments],
             cwd=self.elsewhere,
             env=plain | {"PATH": path, "UV_SAW": str(self.saw)} | environment,
             stdin=subprocess.DEVNULL,
@@ -56,9 +58,11 @@ class Checkout:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, python: str | Path = sys.executable, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run dev.py to its end."""
-        with self.start(*arguments, **environment) as process:
+        with self.start(*arguments, python=python, **environment) as process:
             out, err = process.communicate(timeout=60)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
@@ -124,6 +128,18 @@ def test_changed_dependencies_install_again_and_other_settings_do_not(checkout):
     assert checkout.installations == 1
     checkout.change('"attrs>=25.4"', '"attrs>=25.4.0"')
     checkout.run("setup")
+    assert checkout.installations == 2
+
+
+def test_who_has_activated_the_environment_may_run_it_too(checkout):
+    checkout.run("setup")
+    activated = checkout.folder / ".venv/bin/python"
+    assert checkout.run("setup", python=activated).stdout == f"ready: {activated}\n"
+    assert checkout.installations == 1
+    checkout.change('"attrs>=25.4"', '"attrs>=25.4.0"')  # now it removes the very Python that it was run by
+    again = checkout.run("run", "python", "-c", SHOW, "a name", python=activated)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-1] == f"{checkout.folder} ['a name'] {checkout.folder / '.venv'}"
     assert checkout.installations == 2
 
 
