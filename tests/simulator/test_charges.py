@@ -97,6 +97,17 @@ def test_an_authorisation_is_released_whole_or_not_at_all(sim: Simulator) -> Non
     assert sim.charges.retrieve(charge.id).refunded is True
 
 
+@pytest.mark.parametrize("name", ["visa", "pendingRefund", "refundFail"])
+def test_an_authorisation_that_was_released_moves_no_money(sim: Simulator, name: str) -> None:
+    charge = sim.charges.create(**PAY, source=f"tok_{name}", capture=False)
+    assert sim.refunds.create(charge=charge.id).status == "succeeded"
+    sim.advance(7200)
+    assert sim.balance_transactions.list().data == []
+    assert sim.charges.retrieve(charge.id).refunded is True
+    with pytest.raises(ApiError, match="already been refunded"):
+        sim.charges.capture(charge.id)
+
+
 def test_a_charge_of_an_intent_is_captured_there(sim: Simulator) -> None:
     intent = sim.payment_intents.create(
         **PAY, confirm=True, capture_method="manual", payment_method="pm_card_visa"

@@ -107,6 +107,23 @@ class Merchant(RuleBasedStateMachine):
             assert amounts in expected.get(dispute.status, [[]])
 
     @invariant()
+    def the_books_hold_what_was_taken_and_given_back_and_nothing_else(self) -> None:
+        account = self.sim.account
+        booked: dict[str, int] = {}
+        for txn in account.balance_transactions:
+            booked[txn.source] = booked.get(txn.source, 0) + txn.amount
+        taken = {c.id: c.amount_captured for c in account.charges if c.balance_transaction is not None}
+        given = {
+            refund.id: -refund.amount
+            for refund in account.refunds
+            if refund.status == "succeeded" and account.charges.get(refund.charge).captured
+        }
+        disputed = {d.id: sum(txn.amount for txn in d.balance_transactions) for d in account.disputes}
+        assert {k: v for k, v in booked.items() if v} == {
+            k: v for k, v in (taken | given | disputed).items() if v
+        }
+
+    @invariant()
     def the_balance_is_the_sum_of_its_transactions(self) -> None:
         nets = sum(txn.net for txn in self.sim.balance_transactions.list(limit=100).data)
         balance = self.sim.balance.retrieve()

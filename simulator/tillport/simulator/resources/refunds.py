@@ -97,7 +97,8 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Refund:
             param="amount",
         )
     by_card = paid_by == "card"
-    fate = card_of(charge).refund if by_card else None
+    # An authorisation is let go at once: no money is under way that could wait, or come back.
+    fate = card_of(charge).refund if by_card and not held else None
     pending = fate == "pending"
     refund_id = account.ids.on("re_" if by_card else "pyr_", charge.id[3:19])
     txn = None if pending or held else _book(account, refund_id, charge, -amount, "refund")
