@@ -100,6 +100,21 @@ def test_a_payment_method_without_a_customer_pays_once(sim: Simulator) -> None:
             use()
 
 
+def test_a_payment_method_that_was_saved_meanwhile_pays_for_its_customer_only(sim: Simulator) -> None:
+    intent = sim.payment_intents.create(amount=2000, currency="usd", payment_method="pm_card_visa")
+    setup = sim.setup_intents.create(payment_method=intent.payment_method)
+    owner, other = sim.customers.create(), sim.customers.create()
+    sim.payment_methods.attach(intent.payment_method, customer=owner.id)
+    with pytest.raises(ApiError, match="cannot be attached"):
+        sim.payment_intents.confirm(intent.id)
+    with pytest.raises(ApiError, match="cannot be attached"):
+        sim.setup_intents.confirm(setup.id)
+    sim.payment_intents.update(intent.id, customer=other.id)
+    with pytest.raises(ApiError, match=f"The customer {other.id} does not have a payment method"):
+        sim.payment_intents.confirm(intent.id)
+    assert sim.charges.list().data == []
+
+
 def test_a_declined_payment_method_may_be_tried_again(sim: Simulator) -> None:
     data = {"type": "card", "card": {"token": "tok_chargeDeclined"}}
     method = sim.payment_methods.create(**data)
@@ -221,6 +236,51 @@ def test_a_confirmation_token_confirms_once(sim: Simulator) -> None:
     assert sim.confirmation_tokens.retrieve(token.id).payment_intent == intent.id
     with pytest.raises(ApiError, match="already been used"):
         sim.payment_intents.create(**PAY, confirmation_token=token.id)
+
+
+def test_a_confirmation_token_stands_for_no_more_than_its_payment_method(sim: Simulator) -> None:
+    method = sim.payment_methods.create(type="card", card={"token": "tok_visa"})
+    first, second = (sim.confirmation_tokens.create(payment_method=method.id) for _ in range(2))
+    paid = sim.payment_intents.create(**PAY, confirmation_token=first.id)
+    assert paid.payment_method == method.id
+    owner = sim.customers.create()
+    saved = sim.payment_methods.attach("pm_card_visa", customer=owner.id)
+    owned = sim.confirmation_tokens.create(payment_method=saved.id)
+    for token, reason in ((second, "may not be used again"), (owned, "cannot be attached")):
+        with pytest.raises(ApiError, match=reason):
+            sim.payment_intents.create(**PAY, confirmation_token=token.id)
+        with pytest.raises(ApiError, match=reason):
+            sim.setup_intents.create(confirm=True, confirmation_token=token.id)
+        assert sim.confirmation_tokens.retrieve(token.id).expires_at is not None
+    assert [intent.id for intent in sim.payment_intents.list().data] == [paid.id]
+    assert len(sim.events.list(type="payment_intent.created").data) == 1
+    assert sim.setup_intents.list().data == sim.events.list(type="setup_intent.created").data == []
+    done = sim.payment_intents.create(**PAY, customer=owner.id, confirmation_token=owned.id)
+    assert (done.status, done.payment_method) == ("succeeded", saved.id)
+
+
+def test_a_request_takes_precedence_over_its_confirmation_token(sim: Simulator) -> None:
+    token = sim.confirmation_tokens.create(
+        payment_method="pm_card_visa",
+        setup_future_usage="off_session",
+        shipping={"name": "A", "address": {"line1": "x"}},
+    )
+    intent = sim.payment_intents.create(
+        **PAY,
+        confirmation_token=token.id,
+        payment_method="pm_card_mastercard",
+        setup_future_usage="on_session",
+        shipping={"name": "B", "address": {"line1": "y"}},
+        expand=["payment_method"],
+    )
+    assert intent.payment_method.card.brand == "mastercard"
+    assert (intent.setup_future_usage, intent.shipping["name"]) == ("on_session", "B")
+
+
+@pytest.mark.parametrize("name", ["return_url", "confirmation_token"])
+def test_what_confirms_a_setup_is_refused_without_its_confirmation(sim: Simulator, name: str) -> None:
+    with pytest.raises(ApiError, match="can only be used with confirm=true"):
+        sim.setup_intents.create(**{name: "https://shop.test/"})
 
 
 def test_a_confirmation_token_grows_old(sim: Simulator) -> None:

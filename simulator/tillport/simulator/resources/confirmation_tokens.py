@@ -108,8 +108,8 @@ def retrieve(account: Account, call: Call, params: dict[str, Any], token_id: str
     return found
 
 
-def spend(account: Account, token_id: str, intent_id: str) -> tuple[PaymentMethod, ConfirmationToken]:
-    """Use a token up for an intent; raise ApiError for one that is unknown, used, or too old."""
+def unspent(account: Account, token_id: str) -> tuple[PaymentMethod, ConfirmationToken]:
+    """Return what a token stands for, and the token; raise ApiError for one that is unknown, used, or too old."""
     token = account.confirmation_tokens.find(token_id)
     if token is None:
         raise missing_object("confirmation_token", token_id[:255], "confirmation_token", status=400)
@@ -123,10 +123,18 @@ def spend(account: Account, token_id: str, intent_id: str) -> tuple[PaymentMetho
         raise invalid(
             f"The ConfirmationToken {token_id} has expired.", "confirmation_token", "resource_missing"
         )
+    method = account.confirmation_methods[token_id]
+    # What it stands for may have paid, been saved or left its customer since the token was made.
+    return payment_methods.find(account, method.id) or method, token
+
+
+def spend(account: Account, token_id: str, intent_id: str) -> tuple[PaymentMethod, ConfirmationToken]:
+    """Use a token up for an intent; raise ApiError for one that can't be used."""
+    method, token = unspent(account, token_id)
     used = {"setup_intent" if intent_id.startswith("seti_") else "payment_intent": intent_id}
     account.confirmation_tokens.put(msgspec.structs.replace(token, expires_at=None, **used))
-    method = account.confirmation_methods.pop(token_id)
-    if account.payment_methods.find(method.id) is None and account.cards.find(method.id) is None:
+    del account.confirmation_methods[token_id]
+    if payment_methods.find(account, method.id) is None:
         method = account.payment_methods.add(
             msgspec.structs.replace(method, created=int(account.now()), metadata=EMPTY)
         )

@@ -161,6 +161,20 @@ def check_usable(account: Account, method: PaymentMethod) -> None:
         )
 
 
+def check_usable_by(account: Account, method: PaymentMethod, customer: str | None) -> None:
+    """Refuse a payment method that may not be used again, or that is saved to another customer than this one."""
+    check_usable(account, method)
+    if method.customer is not None and method.customer != customer:
+        raise invalid(
+            "The provided PaymentMethod cannot be attached. To reuse a PaymentMethod, you must attach it to a "
+            "Customer first."
+            if customer is None
+            else f"The customer {customer} does not have a payment method with the ID {method.id}. The payment "
+            "method must be attached to the customer.",
+            "payment_method",
+        )
+
+
 def resolve(account: Account, method_id: str, param: str) -> PaymentMethod:
     """Return a stored payment method, or a fresh one for a named test card such as `pm_card_visa`."""
     if method_id.startswith("pm_card_"):

@@ -54,7 +54,7 @@ def confirm(account: Account, call: Call, params: dict[str, Any], intent_id: str
     method = method_of(account, params, intent.customer)
     if method is None and intent.payment_method is not None:
         method = payment_methods.get(account, intent.payment_method)
-        payment_methods.check_usable(account, method)
+        payment_methods.check_usable_by(account, method, intent.customer)
     changes = changed(account, intent, params)
     if changes:
         intent = msgspec.structs.replace(intent, **changes)
@@ -70,12 +70,15 @@ def confirmed(
 ) -> PaymentIntent:
     """Find what pays when no payment method is named, then pay."""
     if params.get("confirmation_token"):
-        method, token = confirmation_tokens.spend(account, params["confirmation_token"], intent.id)
+        stored, token = confirmation_tokens.spend(account, params["confirmation_token"], intent.id)
+        # What the request itself says takes precedence over the token.
+        if method is None or not (params.get("payment_method") or params.get("payment_method_data")):
+            method = stored
         given = {"return_url": token.return_url, **params}
+        usage = params.get("setup_future_usage") or token.setup_future_usage or intent.setup_future_usage
+        shipping = None if params.get("shipping") else token.shipping
         intent = msgspec.structs.replace(
-            intent,
-            setup_future_usage=token.setup_future_usage or intent.setup_future_usage,
-            shipping=token.shipping or intent.shipping,
+            intent, setup_future_usage=usage, shipping=shipping or intent.shipping
         )
         return pay(account, origin, intent, method, given)
     if method is None and intent.customer is not None:
@@ -116,24 +119,19 @@ def pay(
 
 
 def method_of(account: Account, params: dict[str, Any], customer: str | None) -> PaymentMethod | None:
-    """Return the payment method that a call names, makes, or names by a test card."""
+    """Return the payment method that a call names, makes, or names by a test card or a confirmation token."""
     data = params.get("payment_method_data")
     if data:
         return payment_methods.make(account, data, "payment_method_data[card]")
     given = params.get("payment_method")
-    if not given:
+    token = params.get("confirmation_token")
+    if given:
+        method = payment_methods.resolve(account, given, "payment_method")
+    elif token:
+        method, _ = confirmation_tokens.unspent(account, token)
+    else:
         return None
-    method = payment_methods.resolve(account, given, "payment_method")
-    payment_methods.check_usable(account, method)
-    if method.customer is not None and method.customer != customer:
-        raise invalid(
-            "The provided PaymentMethod cannot be attached. To reuse a PaymentMethod, you must attach it to a "
-            "Customer first."
-            if customer is None
-            else f"The customer {customer} does not have a payment method with the ID {method.id}. The payment "
-            "method must be attached to the customer.",
-            "payment_method",
-        )
+    payment_methods.check_usable_by(account, method, customer)
     return method
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from tillport.simulator import params as p
 from tillport.simulator.account import Account
+from tillport.simulator.errors import invalid
 from tillport.simulator.params import EMPTY
 from tillport.simulator.resources.common import Call, List
 from tillport.simulator.resources.payment_intents.intent import AutomaticPaymentMethods
@@ -23,6 +24,10 @@ from tillport.simulator.resources.setup_intents.intent import (
 
 def create(account: Account, call: Call, params: dict[str, Any]) -> SetupIntent:
     """Begin to save a card; with `confirm`, save it in the same call."""
+    if not params.get("confirm"):
+        for name in ("return_url", "confirmation_token"):
+            if params.get(name):
+                raise invalid(f"The parameter {name} can only be used with confirm=true.", name)
     types = params.get("payment_method_types")
     given = params.get("automatic_payment_methods")
     automatic: AutomaticPaymentMethods | None = AUTOMATIC

@@ -6,7 +6,7 @@ import msgspec
 
 from tillport.simulator import cards as c
 from tillport.simulator.account import STRIPE_ITSELF, Account, Origin
-from tillport.simulator.errors import ApiError, doc_url, invalid
+from tillport.simulator.errors import ApiError, doc_url
 from tillport.simulator.resources import confirmation_tokens, payment_methods, setup_attempts, three_d_secure
 from tillport.simulator.resources.common import Call
 from tillport.simulator.resources.payment_methods import PaymentMethod
@@ -25,6 +25,7 @@ def confirm(account: Account, call: Call, params: dict[str, Any], intent_id: str
     method = method_of(account, params, intent.customer)
     if method is None and intent.payment_method is not None:
         method = payment_methods.get(account, intent.payment_method)
+        payment_methods.check_usable_by(account, method, intent.customer)
     if "payment_method_options" in params:
         intent = msgspec.structs.replace(intent, payment_method_options=params["payment_method_options"])
     return shown(call, confirmed(account, call.origin, intent, method, params))
@@ -38,7 +39,10 @@ def confirmed(
     params: dict[str, Any],
 ) -> SetupIntent:
     if params.get("confirmation_token"):
-        method, token = confirmation_tokens.spend(account, params["confirmation_token"], intent.id)
+        stored, token = confirmation_tokens.spend(account, params["confirmation_token"], intent.id)
+        # What the request itself says takes precedence over the token.
+        if not (params.get("payment_method") or params.get("payment_method_data")):
+            method = stored
         params = {"return_url": token.return_url, **params}
     if method is None:
         raise unexpected(intent, "You cannot confirm this SetupIntent because it's missing a payment method.")
@@ -164,17 +168,16 @@ def authenticate(account: Account, intent_id: str, *, succeed: bool = True) -> S
 
 def method_of(account: Account, params: dict[str, Any], customer: str | None) -> PaymentMethod | None:
     data, given = params.get("payment_method_data"), params.get("payment_method")
+    token = params.get("confirmation_token")
     if data:
         made = payment_methods.build(account, data, "payment_method_data[card]")
         return account.payment_methods.add(payment_methods.only_card(made, "setup intents"))
-    if not given:
+    if given:
+        method = payment_methods.resolve(account, given, "payment_method")
+    elif token:
+        method, _ = confirmation_tokens.unspent(account, token)
+    else:
         return None
-    method = payment_methods.resolve(account, given, "payment_method")
     payment_methods.only_card(method, "setup intents")
-    payment_methods.check_usable(account, method)
-    if method.customer is not None and method.customer != customer:
-        raise invalid(
-            f"The payment method {method.id} belongs to another customer than this SetupIntent.",
-            "payment_method",
-        )
+    payment_methods.check_usable_by(account, method, customer)
     return method
