@@ -115,6 +115,17 @@ def test_a_payment_method_that_was_saved_meanwhile_pays_for_its_customer_only(si
     assert sim.charges.list().data == []
 
 
+def test_an_intent_keeps_its_first_customer(sim: Simulator) -> None:
+    owner, other = sim.customers.create(), sim.customers.create()
+    intent = sim.payment_intents.create(amount=2000, currency="usd")
+    assert sim.payment_intents.update(intent.id, customer=owner.id).customer == owner.id
+    assert sim.payment_intents.update(intent.id, customer=owner.id, description="d").description == "d"
+    with pytest.raises(ApiError, match="cannot modify `customer`") as caught:
+        sim.payment_intents.update(intent.id, customer=other.id, amount=3000)
+    assert (caught.value.status, caught.value.param) == (400, "customer")
+    assert sim.payment_intents.retrieve(intent.id).amount == 2000
+
+
 def test_a_declined_payment_method_may_be_tried_again(sim: Simulator) -> None:
     data = {"type": "card", "card": {"token": "tok_chargeDeclined"}}
     method = sim.payment_methods.create(**data)

@@ -155,6 +155,12 @@ def changed(account: Account, intent: PaymentIntent, params: dict[str, Any]) -> 
         changes["shipping"] = shipping_of(params["shipping"])
     if params.get("customer"):
         changes["customer"] = account.customers.get(params["customer"], "customer", status=400).id
+        if intent.customer not in (None, changes["customer"]):
+            raise invalid(
+                "You cannot modify `customer` on a PaymentIntent once it already has been set. To fulfill a payment "
+                "with a different Customer, cancel this PaymentIntent and create a new one.",
+                "customer",
+            )
     return changes
 
 
