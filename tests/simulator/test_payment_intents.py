@@ -105,6 +105,34 @@ def test_an_absent_customer_cannot_pass_a_challenge(sim: Simulator) -> None:
     assert caught.value.fields["decline_code"] == "authentication_required"
 
 
+def test_a_card_payment_takes_only_a_suffix_of_the_statement_descriptor(sim: Simulator) -> None:
+    descriptor = {"statement_descriptor": "ORDER 6735"}
+    mixed = ["card", "sepa_debit"]
+    held = sim.payment_intents.create(
+        **PAY,
+        payment_method="pm_card_visa",
+        capture_method="manual",
+        statement_descriptor_suffix="ORDER 6735",
+    )
+    debit = sim.payment_intents.create(
+        amount=2000, currency="eur", payment_method_types=["sepa_debit"], **descriptor
+    )
+    assert debit.statement_descriptor == "ORDER 6735"
+    for refused in (
+        lambda: sim.payment_intents.create(**PAY, payment_method="pm_card_visa", **descriptor),
+        lambda: sim.payment_intents.create(
+            amount=2000, currency="eur", payment_method_types=mixed, **descriptor
+        ),
+        lambda: sim.payment_intents.update(debit.id, payment_method_types=mixed),
+        lambda: sim.payment_intents.capture(held.id, **descriptor),
+    ):
+        with pytest.raises(ApiError, match="`statement_descriptor_suffix`") as caught:
+            refused()
+        assert (caught.value.status, caught.value.param) == (400, "statement_descriptor")
+    assert len(sim.payment_intents.list().data) == 2
+    assert sim.payment_intents.retrieve(held.id).status == "requires_capture"
+
+
 def test_an_authorisation_is_captured_in_part_once(sim: Simulator) -> None:
     intent = sim.payment_intents.create(**PAY, payment_method="pm_card_visa", capture_method="manual")
     assert (intent.status, intent.amount_capturable) == ("requires_capture", 2000)

@@ -10,7 +10,12 @@ from tillport.simulator.account import STRIPE_ITSELF, Account, Origin
 from tillport.simulator.errors import invalid
 from tillport.simulator.resources import charges
 from tillport.simulator.resources.common import Call
-from tillport.simulator.resources.payment_intents.intent import OPEN, PaymentIntent, unexpected
+from tillport.simulator.resources.payment_intents.intent import (
+    OPEN,
+    PaymentIntent,
+    check_descriptor,
+    unexpected,
+)
 from tillport.simulator.resources.payment_intents.transfer import awaits, give_back, reconcile
 
 
@@ -31,6 +36,7 @@ def capture(account: Account, call: Call, params: dict[str, Any], intent_id: str
             "amount_to_capture",
             "amount_too_large",
         )
+    check_descriptor(("card",), params.get("statement_descriptor"))  # nothing else is captured by hand
     changes: dict[str, Any] = {
         k: params[k] for k in ("statement_descriptor", "statement_descriptor_suffix") if k in params
     }

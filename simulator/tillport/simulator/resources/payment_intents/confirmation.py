@@ -17,6 +17,7 @@ from tillport.simulator.resources.payment_intents.intent import (
     CONFIRMABLE,
     OPTIONS,
     PaymentIntent,
+    check_descriptor,
     check_secret,
     no_method,
     unexpected,
@@ -149,6 +150,11 @@ def changed(account: Account, intent: PaymentIntent, params: dict[str, Any]) -> 
     for name in WORDS:
         if name in params and name not in ("metadata", "shipping"):
             changes[name] = params[name] or None
+    if "payment_method_types" in changes or "statement_descriptor" in changes:
+        check_descriptor(
+            changes.get("payment_method_types", intent.payment_method_types),
+            changes.get("statement_descriptor", intent.statement_descriptor),
+        )
     if "metadata" in params:
         changes["metadata"] = p.merged(intent.metadata, params["metadata"])
     if "shipping" in params:

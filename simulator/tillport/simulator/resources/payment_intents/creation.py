@@ -17,6 +17,7 @@ from tillport.simulator.resources.payment_intents.intent import (
     OPTIONS,
     AutomaticPaymentMethods,
     PaymentIntent,
+    check_descriptor,
     check_secret,
     unexpected,
 )
@@ -40,6 +41,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentInten
             if params.get(name):
                 raise invalid(f"The parameter {name} can only be used with confirm=true.", name)
     types = params.get("payment_method_types")
+    check_descriptor(types or CARD_ONLY, params.get("statement_descriptor"))
     options = params.get("payment_method_options", OPTIONS)
     if options is not OPTIONS or (types is not None and types is not CARD_ONLY):
         options = shown(types or CARD_ONLY, options)

@@ -7,6 +7,7 @@ The objects are immutable versions: an event refers to the version of its moment
 `requires_payment_method` even when one call created and confirmed.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -138,6 +139,17 @@ def check_secret(call: Call, params: dict[str, Any], intent: PaymentIntent) -> N
         raise invalid(
             "The client_secret provided does not match the client_secret associated with the PaymentIntent.",
             "client_secret",
+        )
+
+
+def check_descriptor(types: Sequence[str], descriptor: str | None) -> None:
+    """Refuse a whole statement descriptor where a card may pay: Stripe takes only a suffix there."""
+    if descriptor and "card" in types:
+        raise invalid(
+            "The statement_descriptor parameter is not supported for the payment_method_type `card`. To continue "
+            "supporting payment_method_type `card`, please pass in `statement_descriptor_suffix` or remove the "
+            "`statement_descriptor` parameter altogether.",
+            "statement_descriptor",
         )
 
 
