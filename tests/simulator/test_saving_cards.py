@@ -100,6 +100,18 @@ def test_a_payment_method_without_a_customer_pays_once(sim: Simulator) -> None:
             use()
 
 
+def test_a_new_customer_gets_no_payment_method_that_is_used_up_or_anothers(sim: Simulator) -> None:
+    spent = sim.payment_intents.create(**PAY, payment_method="pm_card_visa").payment_method
+    owner = sim.customers.create(payment_method="pm_card_visa")
+    (saved,) = sim.payment_methods.list(customer=owner.id).data
+    with pytest.raises(ApiError, match="may not be used again"):
+        sim.customers.create(payment_method=spent)
+    with pytest.raises(ApiError, match="already been attached"):
+        sim.customers.create(payment_method=saved.id)
+    assert [customer.id for customer in sim.customers.list().data] == [owner.id]
+    assert sim.payment_methods.retrieve(saved.id).customer == owner.id
+
+
 def test_a_payment_method_that_was_saved_meanwhile_pays_for_its_customer_only(sim: Simulator) -> None:
     intent = sim.payment_intents.create(amount=2000, currency="usd", payment_method="pm_card_visa")
     setup = sim.setup_intents.create(payment_method=intent.payment_method)

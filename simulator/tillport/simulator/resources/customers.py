@@ -88,7 +88,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Customer:
     method = card = None
     if params.get("payment_method"):
         method = payment_methods.resolve(account, params["payment_method"], "payment_method")
-        payment_methods.check_attachable(method)
+        payment_methods.check_saveable(account, method)
     given = params.get("source") or params.get("card")
     if given:
         card = sources.judged(account, given, "source")

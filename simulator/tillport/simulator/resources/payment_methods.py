@@ -311,17 +311,17 @@ def attach(account: Account, call: Call, params: dict[str, Any], method_id: str)
     method = resolve(account, method_id, "payment_method")
     if method.customer == customer.id:
         return method
+    check_saveable(account, method)
+    return attached(account, call.origin, method, customer.id)
+
+
+def check_saveable(account: Account, method: PaymentMethod) -> None:
+    """Refuse what is another customer's or used up; raise the decline of a card that no bank lets be saved."""
     if method.customer is not None:
         raise invalid(
             "The payment method you provided has already been attached to a customer.", "payment_method"
         )
     check_usable(account, method)
-    check_attachable(method)
-    return attached(account, call.origin, method, customer.id)
-
-
-def check_attachable(method: PaymentMethod) -> None:
-    """Raise the decline of a card that no bank lets be saved; nothing is announced then."""
     if method.type == "customer_balance":
         raise not_modelled("a cash balance saved to a customer as a payment method", "payment_method")
     if method.type != "card":
