@@ -100,6 +100,26 @@ def test_a_payment_method_without_a_customer_pays_once(sim: Simulator) -> None:
             use()
 
 
+def test_what_was_set_up_without_a_customer_pays_once_it_is_saved(sim: Simulator) -> None:
+    setup = sim.setup_intents.create(payment_method="pm_card_visa", confirm=True)
+    intent = sim.payment_intents.create(
+        **PAY, payment_method="pm_card_visa", setup_future_usage="off_session"
+    )
+    for method in (setup.payment_method, intent.payment_method):
+        with pytest.raises(ApiError, match="may not be used again"):
+            sim.payment_intents.create(**PAY, payment_method=method)
+        with pytest.raises(ApiError, match="may not be used again"):
+            sim.setup_intents.create(payment_method=method, confirm=True)
+    owner = sim.customers.create(payment_method=setup.payment_method)
+    sim.payment_methods.attach(intent.payment_method, customer=owner.id)
+    for method in (setup.payment_method, intent.payment_method):
+        paid = sim.payment_intents.create(**PAY, customer=owner.id, payment_method=method, off_session=True)
+        assert paid.status == "succeeded"
+        sim.payment_methods.detach(method)
+        with pytest.raises(ApiError, match="may not be used again"):
+            sim.payment_methods.attach(method, customer=owner.id)
+
+
 def test_a_new_customer_gets_no_payment_method_that_is_used_up_or_anothers(sim: Simulator) -> None:
     spent = sim.payment_intents.create(**PAY, payment_method="pm_card_visa").payment_method
     owner = sim.customers.create(payment_method="pm_card_visa")

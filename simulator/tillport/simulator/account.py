@@ -128,6 +128,8 @@ class Account:
         self.set_up_methods: set[str] = set()
         # Payment methods that paid once, or left their customer: without a customer they pay no more.
         self.spent_methods: set[str] = set()
+        # Those of them that were set up for more: they may still be saved to a customer.
+        self.saveable_methods: set[str] = set()
         self.customers: Collection[Customer] = Collection("customer", indexed=("email",))
         self.deleted_customers: set[str] = set()
         self.refunds: Collection[Refund] = Collection("refund", indexed=("charge", "payment_intent"))

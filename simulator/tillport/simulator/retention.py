@@ -73,6 +73,7 @@ def _means(account: "Account", keep: int) -> set[str]:
     cards = _newest(account.cards, 2 * keep) | {charge.source for charge in account.charges if charge.source}
     gone |= account.cards.keep(lambda card: card.customer is not None or card.id in cards)
     account.spent_methods -= gone
+    account.saveable_methods -= gone
     account.set_up_methods -= gone
     return gone
 

@@ -321,7 +321,8 @@ def check_saveable(account: Account, method: PaymentMethod) -> None:
         raise invalid(
             "The payment method you provided has already been attached to a customer.", "payment_method"
         )
-    check_usable(account, method)
+    if method.id not in account.saveable_methods:
+        check_usable(account, method)
     if method.type == "customer_balance":
         raise not_modelled("a cash balance saved to a customer as a payment method", "payment_method")
     if method.type != "card":
@@ -357,6 +358,7 @@ def detach(account: Account, call: Call, params: dict[str, Any], method_id: str)
 def released(account: Account, origin: Origin, method: PaymentMethod) -> PaymentMethod:
     new = account.payment_methods.put(msgspec.structs.replace(method, customer=None))
     account.spent_methods.add(method.id)
+    account.saveable_methods.discard(method.id)
     account.emit("payment_method.detached", new, origin, {"customer": method.customer})
     return new
 

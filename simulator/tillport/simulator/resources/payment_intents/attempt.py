@@ -83,6 +83,8 @@ def keep(account: Account, origin: Origin, intent: PaymentIntent, method: Paymen
         payment_methods.attached(account, origin, method, intent.customer)
     else:
         account.spent_methods.add(method.id)
+        if intent.setup_future_usage is not None:
+            account.saveable_methods.add(method.id)
 
 
 def failed_attempt(

@@ -105,6 +105,9 @@ def _attempt(
     account.emit("setup_intent.succeeded", intent, origin)
     if intent.customer is not None and method.customer is None:
         payment_methods.attached(account, origin, method, intent.customer)
+    elif method.customer is None:
+        account.spent_methods.add(method.id)
+        account.saveable_methods.add(method.id)
     return intent
 
 
