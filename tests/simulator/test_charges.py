@@ -245,3 +245,21 @@ def test_a_named_card_fails_the_check_of_its_name(sim: Simulator) -> None:
     assert sim.charges.create(**PAY, source="tok_avsZipFail").source.address_zip_check == "fail"
     intent = sim.payment_intents.create(**PAY, confirm=True, payment_method="pm_card_cvcCheckFail")
     assert sim.charges.retrieve(intent.latest_charge).payment_method_details.card.checks.cvc_check == "fail"
+
+
+def test_a_charge_keeps_its_first_customer_and_its_first_group(sim: Simulator) -> None:
+    owner, other = sim.customers.create(), sim.customers.create()
+    charge = sim.charges.create(**PAY, source="tok_visa", capture=False)
+    for _ in range(2):
+        charge = sim.charges.update(charge.id, customer=owner.id, transfer_group="one")
+    assert (charge.customer, charge.transfer_group) == (owner.id, "one")
+    for name, value in (("customer", other.id), ("transfer_group", "two")):
+        with pytest.raises(ApiError, match=f"has a {name} already") as caught:
+            sim.charges.update(charge.id, description="d", **{name: value})
+        assert (caught.value.status, caught.value.param) == (400, name)
+    with pytest.raises(ApiError, match="has a transfer_group already"):
+        sim.charges.capture(charge.id, transfer_group="two")
+    intent = sim.payment_intents.create(**PAY, confirm=True, payment_method="pm_card_visa")
+    with pytest.raises(ApiError, match="update the `transfer_group` on the PaymentIntent"):
+        sim.charges.update(intent.latest_charge, transfer_group="one")
+    assert sim.charges.retrieve(charge.id) == charge

@@ -165,6 +165,11 @@ def capture(account: Account, call: Call, params: dict[str, Any], charge_id: str
             "amount_too_large",
         )
     changes = {k: v or None for k, v in params.items() if k != "amount"}
+    if charge.transfer_group not in (None, changes.get("transfer_group", charge.transfer_group)):
+        raise invalid(
+            f"The charge {charge.id} has a transfer_group already: it can't be given another.",
+            "transfer_group",
+        )
     new, previous = captured(account, charge, taken, **changes)
     account.emit("charge.captured", new, call.origin, previous)
     return new

@@ -6,6 +6,7 @@ import msgspec
 
 from tillport.simulator import params as p
 from tillport.simulator.account import Account
+from tillport.simulator.errors import invalid
 from tillport.simulator.params import Spec
 from tillport.simulator.resources.charges.charge import Charge
 from tillport.simulator.resources.common import SHIPPING, Call, List, difference, shipping_of, sliced
@@ -44,6 +45,15 @@ def update(account: Account, call: Call, params: dict[str, Any], charge_id: str)
         changes["fraud_details"] = {k: v for k, v in params["fraud_details"].items() if v}
     if "customer" in params:
         changes["customer"] = account.customers.get(params["customer"], "customer", status=400).id
+    for name in ("customer", "transfer_group"):
+        if name in changes and getattr(old, name) not in (None, changes[name]):
+            raise invalid(f"The charge {old.id} has a {name} already: it can't be given another.", name)
+    if old.payment_intent is not None and "transfer_group" in changes:
+        raise invalid(
+            f"This Charge was created by a PaymentIntent ({old.payment_intent}). You must update the "
+            "`transfer_group` on the PaymentIntent instead of updating the Charge directly.",
+            "transfer_group",
+        )
     new = account.charges.put(msgspec.structs.replace(old, **changes))
     previous = difference(old, new, changes)
     if previous:
