@@ -352,3 +352,20 @@ def test_the_account_knows_itself(sim: Simulator) -> None:
     with pytest.raises(ApiError) as caught:
         sim.accounts.retrieve("acct_other")
     assert caught.value.status == 403
+
+
+def test_only_a_saved_card_is_changed_and_to_a_date_that_is_to_come(sim: Simulator) -> None:
+    loose = sim.payment_methods.create(type="card", card={"token": "tok_visa"})
+    with pytest.raises(ApiError, match="must save this PaymentMethod to a customer"):
+        sim.payment_methods.update(loose.id, metadata={"a": "b"})
+    saved = sim.payment_methods.attach(loose.id, customer=sim.customers.create().id)
+    for card, code in (
+        ({"exp_month": 13}, "invalid_expiry_month"),
+        ({"exp_year": 1999}, "invalid_expiry_year"),
+        ({"exp_month": "-1", "exp_year": 2040}, "invalid_expiry_month"),
+    ):
+        with pytest.raises(ApiError) as caught:
+            sim.payment_methods.update(saved.id, card=card)
+        assert (caught.value.status, caught.value.code) == (402, code)
+    assert sim.payment_methods.retrieve(saved.id).card == saved.card
+    assert sim.payment_methods.update(saved.id, card={"exp_year": 2040}).card.exp_year == 2040

@@ -248,6 +248,8 @@ def retrieve(account: Account, call: Call, params: dict[str, Any], method_id: st
 def update(account: Account, call: Call, params: dict[str, Any], method_id: str) -> PaymentMethod:
     """Change details of a saved card; Stripe announces it as `payment_method.updated`."""
     old: PaymentMethod = account.payment_methods.get(method_id, "payment_method")
+    if old.customer is None:
+        raise invalid("You must save this PaymentMethod to a customer before you can update it.", None)
     changes: dict[str, Any] = {}
     if "metadata" in params:
         changes["metadata"] = p.merged(old.metadata, params["metadata"])
@@ -265,7 +267,11 @@ def update(account: Account, call: Call, params: dict[str, Any], method_id: str)
     if params.get("card"):
         if old.type != "card":
             raise invalid(f"A payment method of type {old.type} has no card to be changed.", "card")
-        changes["card"] = msgspec.structs.replace(old.card, **params["card"])
+        month, year = tokens.expiry(
+            account,
+            {name: str(params["card"].get(name, getattr(old.card, name))) for name in tokens.EXPIRY},
+        )
+        changes["card"] = msgspec.structs.replace(old.card, exp_month=month, exp_year=year)
     new = account.payment_methods.put(msgspec.structs.replace(old, **changes))
     previous = difference(old, new, changes)
     if previous:

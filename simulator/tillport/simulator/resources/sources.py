@@ -154,11 +154,7 @@ def update(
     changes: dict[str, Any] = {name: params[name] or None for name in (*_ADDRESS, "name") if name in params}
     if "exp_month" in params or "exp_year" in params:
         month, year = tokens.expiry(
-            account,
-            {
-                "exp_month": str(params.get("exp_month", old.exp_month)),
-                "exp_year": str(params.get("exp_year", old.exp_year)),
-            },
+            account, {name: str(params.get(name, getattr(old, name))) for name in tokens.EXPIRY}
         )
         changes |= {"exp_month": month, "exp_year": year}
     if "metadata" in params:

@@ -14,6 +14,7 @@ from tillport.simulator.resources.common import Call, Route
 
 # Magic tokens and payment methods show a card that never expires within a test's virtual time.
 MAGIC_EXPIRY = (12, 2034)
+EXPIRY = ("exp_month", "exp_year")
 
 
 class Networks(msgspec.Struct, frozen=True, gc=False):
