@@ -36,6 +36,14 @@ def test_one_refund_makes_a_burst_of_events(sim: Simulator) -> None:
     assert sim.refunds.retrieve(refund.id).destination_details["card"]["reference_status"] == "available"
 
 
+def test_the_older_refund_of_a_charge_answers_with_the_charge(sim: Simulator) -> None:
+    intent = sim.payment_intents.create(**PAY, payment_method="pm_card_visa")
+    charge = sim.charges.refund(intent.latest_charge, amount=500, expand=["refunds"])
+    assert (charge.object, charge.id, charge.amount_refunded) == ("charge", intent.latest_charge, 500)
+    assert [refund.amount for refund in charge.refunds.data] == [500]
+    assert sim.charges.create_refund(charge.id, amount=500).object == "refund"
+
+
 def test_a_refund_may_be_pending_first(sim: Simulator) -> None:
     intent = sim.payment_intents.create(**PAY, payment_method="pm_card_pendingRefund")
     refund = sim.refunds.create(payment_intent=intent.id)

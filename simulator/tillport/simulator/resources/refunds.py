@@ -280,6 +280,13 @@ def create_for_charge(account: Account, call: Call, params: dict[str, Any], char
     return create(account, call, {**params, "charge": charge_id})
 
 
+def refund_charge(account: Account, call: Call, params: dict[str, Any], charge_id: str) -> Charge:
+    """Refund a charge and return the charge: this older call shows it, and not the refund."""
+    create_for_charge(account, call, params, charge_id)
+    charge: Charge = account.charges.get(charge_id)
+    return charge
+
+
 def list_of_charge(account: Account, call: Call, params: dict[str, Any], charge_id: str) -> List:
     account.charges.get(charge_id, "charge")
     page = account.refunds.page(params, where={"charge": charge_id})
@@ -313,7 +320,7 @@ ROUTES = (
     Route("GET", "/v1/refunds/{refund}", retrieve),
     Route("POST", "/v1/refunds/{refund}", update, UPDATE),
     Route("POST", "/v1/refunds/{refund}/cancel", cancel),
-    Route("POST", "/v1/charges/{charge}/refund", create_for_charge, _CREATE_BELOW, name="refund"),
+    Route("POST", "/v1/charges/{charge}/refund", refund_charge, _CREATE_BELOW, name="refund"),
     Route("POST", "/v1/charges/{charge}/refunds", create_for_charge, _CREATE_BELOW, name="create_refund"),
     Route("GET", "/v1/charges/{charge}/refunds", list_of_charge, p.list_spec(), name="list_refunds"),
     Route("GET", "/v1/charges/{charge}/refunds/{refund}", retrieve_of_charge, name="retrieve_refund"),
