@@ -231,12 +231,12 @@ def limit(value: Any, name: str) -> int:
 
 def list_spec(*unmodelled: str, **filters: Parser) -> Spec:
     """Return the parameters of a list: the page, `created`, the route's own filters, and those not modelled."""
-    page: dict[str, Parser] = {
-        "limit": limit,
-        "starting_after": string,
-        "ending_before": string,
-        "created": created,
-    }
+    return page_spec(*unmodelled, created=created, **filters)
+
+
+def page_spec(*unmodelled: str, **filters: Parser) -> Spec:
+    """Return the parameters of a list that Stripe does not filter by time."""
+    page: dict[str, Parser] = {"limit": limit, "starting_after": string, "ending_before": string}
     return Spec({**page, **filters}, unmodelled=frozenset(unmodelled))
 
 

@@ -15,8 +15,7 @@ FUND = Spec(
     {"amount": currencies.amount, "currency": currencies.currency, "reference": p.string},
     required=("amount", "currency"),
 )
-# Stripe's own list of these takes no `created`.
-LIST = Spec({name: parser for name, parser in p.list_spec().fields.items() if name != "created"})
+LIST = p.page_spec()
 
 
 def fund_cash_balance(

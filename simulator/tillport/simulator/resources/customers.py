@@ -226,7 +226,7 @@ ROUTES = (
         "GET",
         "/v1/customers/{customer}/payment_methods",
         payment_methods_of,
-        p.list_spec(type=payment_methods.KIND, allow_redisplay=payment_methods.ALLOW_REDISPLAY),
+        p.page_spec(type=payment_methods.KIND, allow_redisplay=payment_methods.ALLOW_REDISPLAY),
     ),
     Route("GET", "/v1/customers/{customer}/payment_methods/{payment_method}", payment_method_of),
 )

@@ -82,7 +82,7 @@ UPDATE = Spec(
     },
     unmodelled=frozenset({"us_bank_account"}),
 )
-LIST = p.list_spec("customer_account", customer=p.string, type=KIND, allow_redisplay=ALLOW_REDISPLAY)
+LIST = p.page_spec("customer_account", customer=p.string, type=KIND, allow_redisplay=ALLOW_REDISPLAY)
 
 
 def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentMethod:

@@ -322,7 +322,7 @@ ROUTES = (
     Route("POST", "/v1/refunds/{refund}/cancel", cancel),
     Route("POST", "/v1/charges/{charge}/refund", refund_charge, _CREATE_BELOW, name="refund"),
     Route("POST", "/v1/charges/{charge}/refunds", create_for_charge, _CREATE_BELOW, name="create_refund"),
-    Route("GET", "/v1/charges/{charge}/refunds", list_of_charge, p.list_spec(), name="list_refunds"),
+    Route("GET", "/v1/charges/{charge}/refunds", list_of_charge, p.page_spec(), name="list_refunds"),
     Route("GET", "/v1/charges/{charge}/refunds/{refund}", retrieve_of_charge, name="retrieve_refund"),
     Route("POST", "/v1/charges/{charge}/refunds/{refund}", update_of_charge, UPDATE, name="update_refund"),
 )

@@ -41,7 +41,7 @@ UPDATE = Spec(
     },
     unmodelled=frozenset({"account_holder_name", "account_holder_type", "owner", "default_for_currency"}),
 )
-LIST = p.list_spec(object=p.string)
+LIST = p.page_spec(object=p.string)
 
 
 def card_from(account: Account, given: Any, param: str) -> CardSource:
@@ -216,6 +216,6 @@ ROUTES = (
         for method, tail, handler, spec, name in _ROUTES
         for under in ("cards", "sources")
     ),
-    Route("GET", "/v1/customers/{customer}/cards", list_cards, p.list_spec()),
+    Route("GET", "/v1/customers/{customer}/cards", list_cards, p.page_spec()),
     Route("GET", "/v1/customers/{customer}/sources", list_, LIST, name="list_sources"),
 )

@@ -88,7 +88,7 @@ CREATE = Spec(
     {**_FIELDS, "api_version": _version, "connect": p.only(False)}, required=("url", "enabled_events")
 )
 UPDATE = Spec({**_FIELDS, "disabled": p.boolean})
-LIST = p.list_spec()
+LIST = p.page_spec()
 
 
 def create(account: Account, call: Call, params: dict[str, Any]) -> WebhookEndpoint:
