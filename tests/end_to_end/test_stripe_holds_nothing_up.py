@@ -83,7 +83,11 @@ async def test_no_webhook_whatever_it_is_about_calls_stripe(till) -> None:
     endpoint = stripe.webhook_endpoints.create(url="http://till.test/hook", enabled_events=["*"])
     for card in ("pm_card_visa", "pm_card_authenticationRequired", "pm_card_createDispute"):
         stripe.payment_intents.create(
-            amount=1200, currency="usd", payment_method=card, confirm=True, payment_method_types=["card"]
+            amount=1200,
+            currency="usd",
+            payment_method=card,
+            confirm=True,
+            allowed_payment_method_types=["card"],
         )
     receiving = attrs.evolve(till, verifier=Verifier([endpoint.secret]))
     heard = 0

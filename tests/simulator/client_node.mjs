@@ -35,7 +35,7 @@ let intent = await stripe.paymentIntents.create({
   amount: 2000,
   currency: 'usd',
   customer: customer.id,
-  payment_method_types: ['card'],
+  allowed_payment_method_types: ['card'],
   capture_method: 'manual',
   description: null,
 });
@@ -65,7 +65,7 @@ const declined = await failed(
     amount: 2000,
     currency: 'usd',
     confirm: true,
-    payment_method_types: ['card'],
+    allowed_payment_method_types: ['card'],
     payment_method: 'pm_card_chargeDeclinedInsufficientFunds',
   }),
 );
@@ -84,7 +84,7 @@ assert.match(live.message, /live-mode/);
 
 // Idempotency: the same answer for the same key, a refusal for other parameters, one effect for a lost answer.
 const key = {idempotencyKey: 'order-6735'};
-const pay = {amount: 700, currency: 'usd', payment_method: 'pm_card_visa', confirm: true, payment_method_types: ['card']};
+const pay = {amount: 700, currency: 'usd', payment_method: 'pm_card_visa', confirm: true, allowed_payment_method_types: ['card']};
 const first = await stripe.paymentIntents.create(pay, key);
 const second = await stripe.paymentIntents.create(pay, key);
 assert.equal(first.id, second.id);

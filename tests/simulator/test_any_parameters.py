@@ -97,13 +97,13 @@ def world() -> tuple[Simulator, list[str]]:
     )
     pay = {"amount": 2000, "currency": "eur", "confirm": True}
     sim.payment_intents.create(
-        **pay, payment_method=debit.id, payment_method_types=["sepa_debit"], mandate_data=MANDATE
+        **pay, payment_method=debit.id, allowed_payment_method_types=["sepa_debit"], mandate_data=MANDATE
     )
     sim.customers.fund_cash_balance(customer.id, amount=500, currency="eur")
     sim.payment_intents.create(
         **pay,
         customer=customer.id,
-        payment_method_types=["customer_balance"],
+        allowed_payment_method_types=["customer_balance"],
         payment_method_data={"type": "customer_balance"},
         payment_method_options=TRANSFER,
     )
@@ -182,7 +182,7 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
         st.just({"type": "customer_balance"}),
     ),
     "payment_method_options": st.just(TRANSFER),
-    "payment_method_types": st.lists(
+    "allowed_payment_method_types": st.lists(
         st.sampled_from(["card", "sepa_debit", "customer_balance"]), min_size=1, unique=True
     ),
     "sepa_debit": st.just(IBAN),

@@ -15,7 +15,7 @@ MANDATE = {"customer_acceptance": {"type": "offline", "accepted_at": 1590590577}
 PAY: dict[str, Any] = {
     "amount": 1000,
     "currency": "eur",
-    "payment_method_types": ["sepa_debit"],
+    "allowed_payment_method_types": ["sepa_debit"],
     "confirm": True,
     "mandate_data": MANDATE,
 }
@@ -138,7 +138,7 @@ def test_an_intent_takes_no_payment_method_of_another_type(sim: Simulator) -> No
     with pytest.raises(ApiError, match="is not allowed for this PaymentIntent"):
         sim.payment_intents.update(open_.id, payment_method="pm_card_visa")
     changed = sim.payment_intents.update(
-        open_.id, payment_method="pm_card_visa", payment_method_types=["card"]
+        open_.id, payment_method="pm_card_visa", allowed_payment_method_types=["card"]
     )
     assert changed.status == "requires_confirmation"
     assert changed.payment_method_options.card.request_three_d_secure == "automatic"
@@ -169,10 +169,10 @@ def test_what_is_processing_is_neither_canceled_nor_confirmed_nor_refunded(sim: 
         ({"mandate_data": None}, "payment_intent_mandate_invalid"),
         ({"currency": "usd"}, None),
         ({"capture_method": "manual"}, None),
-        ({"payment_method_types": ["card"]}, None),
-        ({"payment_method_types": None}, None),
+        ({"allowed_payment_method_types": ["card"]}, None),
+        ({"allowed_payment_method_types": None}, None),
         ({"payment_method": "pm_card_visa", "mandate_data": None}, None),
-        ({"payment_method_types": ["ideal"]}, "simulator_not_modelled"),
+        ({"allowed_payment_method_types": ["ideal"]}, "simulator_not_modelled"),
         ({"mandate_data": {"customer_acceptance": {"type": "online"}}}, "parameter_missing"),
         ({"payment_method": "pm_sepaDebit_success_de"}, "simulator_not_modelled"),
     ],
@@ -238,7 +238,9 @@ def test_where_only_cards_are_modelled_an_account_is_refused_by_name(sim: Simula
 
 
 def test_the_customer_agrees_to_the_mandate_in_the_browser(call: Any, decoded: Any, sim: Simulator) -> None:
-    intent = sim.payment_intents.create(amount=1000, currency="eur", payment_method_types=["sepa_debit"])
+    intent = sim.payment_intents.create(
+        amount=1000, currency="eur", allowed_payment_method_types=["sepa_debit"]
+    )
     form = {
         "client_secret": intent.client_secret,
         "payment_method_data[type]": "sepa_debit",
@@ -254,7 +256,7 @@ def test_an_intent_for_both_takes_either(sim: Simulator) -> None:
     both = {
         "amount": 1000,
         "currency": "eur",
-        "payment_method_types": ["card", "sepa_debit"],
+        "allowed_payment_method_types": ["card", "sepa_debit"],
         "confirm": True,
     }
     debited = sim.payment_intents.create(**both, payment_method=bob(sim), mandate_data=MANDATE)

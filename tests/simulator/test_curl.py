@@ -36,7 +36,7 @@ def test_basic_auth_pays_with_d(server: Server) -> None:
     status, headers, intent = curl(
         f"{server.url}/v1/payment_intents",
         *("-u", f"{server.simulator.secret_key}:"),
-        *("-d", "amount=2000", "-d", "currency=usd", "-d", "payment_method_types[]=card"),
+        *("-d", "amount=2000", "-d", "currency=usd", "-d", "allowed_payment_method_types[]=card"),
         *("-d", "payment_method=pm_card_visa", "-d", "confirm=true"),
         *("-d", "expand[]=latest_charge", "--data-urlencode", "description=50 % & more"),
     )

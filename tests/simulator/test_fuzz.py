@@ -59,7 +59,7 @@ def busy(seed: int = 3) -> tuple[Simulator, list[str]]:
     disputed = sim.payment_intents.create(
         amount=900, currency="usd", payment_method="pm_card_createDispute", confirm=True
     )
-    setup = sim.setup_intents.create(payment_method_types=["card"])
+    setup = sim.setup_intents.create(allowed_payment_method_types=["card"])
     refund = sim.refunds.create(payment_intent=paid.id, amount=100)
     sim.advance(10)
     ids = [customer.id, paid.id, paid.latest_charge, held.id, asked.id, disputed.id, setup.id, refund.id]

@@ -200,7 +200,10 @@ def world(sim: Simulator, call: Callable[..., Response], decoded: Callable[[Resp
             currency="eur",
             confirm="true",
             payment_method=bank["id"],
-            **{"payment_method_types[]": "sepa_debit", "mandate_data[customer_acceptance][type]": "offline"},
+            **{
+                "allowed_payment_method_types[]": "sepa_debit",
+                "mandate_data[customer_acceptance][type]": "offline",
+            },
         )
     for currency, kind in (
         ("jpy", "jp_bank_transfer"),
@@ -218,7 +221,7 @@ def world(sim: Simulator, call: Callable[..., Response], decoded: Callable[[Resp
             confirm="true",
             payment_method_data__type="customer_balance",
             **{
-                "payment_method_types[]": "customer_balance",
+                "allowed_payment_method_types[]": "customer_balance",
                 "payment_method_options[customer_balance][funding_type]": "bank_transfer",
                 "payment_method_options[customer_balance][bank_transfer][type]": kind,
             }

@@ -197,8 +197,8 @@ def test_the_script_makes_tokens_and_payment_methods_for_a_shops_own_server(
 @in_browser
 def test_the_script_saves_a_card_and_confirms_with_elements(page: Any, server: Server) -> None:
     sim = server.simulator
-    setup = sim.setup_intents.create(payment_method_types=["card"])
-    intent = sim.payment_intents.create(amount=700, currency="usd", payment_method_types=["card"])
+    setup = sim.setup_intents.create(allowed_payment_method_types=["card"])
+    intent = sim.payment_intents.create(amount=700, currency="usd", allowed_payment_method_types=["card"])
     page.goto(f"{server.url}/_sim/checkout")
     page.click("text=a card that pays")
     statuses = page.evaluate(

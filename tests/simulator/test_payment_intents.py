@@ -1,8 +1,11 @@
 """The state machine of a payment, on the object face."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
-from tillport.simulator import ApiError, ManualClock, Simulator
+from tillport.simulator import ApiError, ManualClock, Response, Simulator
 
 PAY = {"amount": 2000, "currency": "usd", "confirm": True}
 
@@ -105,6 +108,47 @@ def test_an_absent_customer_cannot_pass_a_challenge(sim: Simulator) -> None:
     assert caught.value.fields["decline_code"] == "authentication_required"
 
 
+@pytest.mark.parametrize("path", ["/v1/payment_intents", "/v1/setup_intents"])
+@pytest.mark.parametrize(
+    ("version", "code"),
+    [
+        (None, None),
+        ("2026-10-28.endive", "payment_method_types_no_longer_supported"),
+        ("2026-09-30.endive", "payment_method_types_no_longer_supported"),
+        ("2026-08-26.dahlia", None),
+        ("2019-03-14", None),
+    ],
+)
+def test_types_of_payment_methods_are_named_as_the_version_names_them(
+    call: Callable[..., Response],
+    decoded: Callable[[Response], Any],
+    path: str,
+    version: str | None,
+    code: str | None,
+) -> None:
+    form = {} if path.endswith("setup_intents") else {"amount": 2000, "currency": "usd"}
+    sent = {} if version is None else {"stripe_version": version}
+    answer = decoded(call("POST", path, {**form, "payment_method_types[]": "card"}, **sent))
+    assert answer.get("error", {}).get("code") == code
+    intent = decoded(call("POST", path, {**form, "allowed_payment_method_types[]": "card"}, **sent))
+    assert intent["allowed_payment_method_types"] == intent["payment_method_types"] == ["card"]
+    update = decoded(call("POST", f"{path}/{intent['id']}", {"payment_method_types[]": "card"}, **sent))
+    assert update.get("error", {}).get("code") == code
+
+
+def test_allowed_types_stand_alone(sim: Simulator) -> None:
+    with pytest.raises(ApiError, match="no longer supported"):
+        sim.payment_intents.create(amount=2000, currency="usd", payment_method_types=["card"])
+    given = {"amount": 2000, "currency": "usd", "allowed_payment_method_types": ["card"]}
+    assert sim.payment_intents.create(**given, automatic_payment_methods={"enabled": False})
+    with pytest.raises(ApiError, match="may only specify one of these"):
+        sim.payment_intents.create(**given, automatic_payment_methods={"enabled": True})
+    open_ = sim.payment_intents.create(amount=2000, currency="eur")
+    assert open_.allowed_payment_method_types is None
+    changed = sim.payment_intents.update(open_.id, allowed_payment_method_types=["card", "sepa_debit"])
+    assert changed.allowed_payment_method_types == changed.payment_method_types == ("card", "sepa_debit")
+
+
 def test_a_card_payment_takes_only_a_suffix_of_the_statement_descriptor(sim: Simulator) -> None:
     descriptor = {"statement_descriptor": "ORDER 6735"}
     mixed = ["card", "sepa_debit"]
@@ -115,15 +159,15 @@ def test_a_card_payment_takes_only_a_suffix_of_the_statement_descriptor(sim: Sim
         statement_descriptor_suffix="ORDER 6735",
     )
     debit = sim.payment_intents.create(
-        amount=2000, currency="eur", payment_method_types=["sepa_debit"], **descriptor
+        amount=2000, currency="eur", allowed_payment_method_types=["sepa_debit"], **descriptor
     )
     assert debit.statement_descriptor == "ORDER 6735"
     for refused in (
         lambda: sim.payment_intents.create(**PAY, payment_method="pm_card_visa", **descriptor),
         lambda: sim.payment_intents.create(
-            amount=2000, currency="eur", payment_method_types=mixed, **descriptor
+            amount=2000, currency="eur", allowed_payment_method_types=mixed, **descriptor
         ),
-        lambda: sim.payment_intents.update(debit.id, payment_method_types=mixed),
+        lambda: sim.payment_intents.update(debit.id, allowed_payment_method_types=mixed),
         lambda: sim.payment_intents.capture(held.id, **descriptor),
     ):
         with pytest.raises(ApiError, match="`statement_descriptor_suffix`") as caught:

@@ -89,6 +89,8 @@ class Account:
         self.name = name
         self.journal: Journal | None = None
         self.seed = seed
+        # The API version that the call at work names; empty where it names none.
+        self.version = API_VERSION
         self.secret_key = secret_key
         self.publishable_key = publishable_key
         self.settle_seconds = settle_seconds

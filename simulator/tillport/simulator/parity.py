@@ -37,7 +37,7 @@ OF_THE_ACCOUNT = frozenset(
 )
 SETTLE_SECONDS = 30.0
 
-_CARD = {"payment_method_types": ["card"]}
+_CARD = {"allowed_payment_method_types": ["card"]}
 
 
 def scenario(client: stripe.StripeClient, wait: Callable[[float], None]) -> Iterator[tuple[str, Any]]:

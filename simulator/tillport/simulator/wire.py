@@ -78,7 +78,11 @@ class Wire:
                 found = self._keyring.open(request, query)
                 account = found.account
             account.run_until(account.now())
-            status, payload, replay = self._work(account, found, request, method, path, query, request_id)
+            account.version = request.headers.get("stripe-version", "")
+            try:
+                status, payload, replay = self._work(account, found, request, method, path, query, request_id)
+            finally:
+                account.version = API_VERSION
         except ApiError as error:
             request_id = request_id or account.ids.short("req_")
             response = _refusal(account, error, request_id, version, key)

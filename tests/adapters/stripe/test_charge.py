@@ -47,7 +47,7 @@ async def test_a_charge_is_a_payment_intent_confirmed_with_the_token(server, gat
         "amount": "1250",
         "currency": "usd",
         "confirm": "true",
-        "payment_method_types[0]": "card",
+        "allowed_payment_method_types[0]": "card",
         "payment_method_data[type]": "card",
         "payment_method_data[card][token]": "tok_1Abc",
         "description": "Tea & cakes — 2×",

@@ -1,10 +1,11 @@
 """Payment intents on the wire: an order as Stripe's parameters, and Stripe's answer as a payment.
 
 The flow is Stripe's of today: a payment intent made and confirmed in one request, with a legacy card token inside
-(creating through `/v1/charges` is deprecated). `payment_method_types=[card]`, and not `automatic_payment_methods`:
+(creating through `/v1/charges` is deprecated). `allowed_payment_method_types=[card]`, and not `automatic_payment_methods`:
 a token is always a card, so what can be paid with must not depend on switches in the account's dashboard, and no
-method that would need a `return_url` can come up. 3-D Secure still works: Stripe answers `requires_action`, and the
-client finishes with the `client_secret`.
+method that would need a `return_url` can come up. (`payment_method_types` said the same until 2026-09-30.endive, which
+refuses it; the SDK's versions that are taken here send a later one.) 3-D Secure still works: Stripe answers
+`requires_action`, and the client finishes with the `client_secret`.
 """
 
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ def parameters(order: ChargeOrder, *, attempt: str) -> dict[str, Any]:
         "amount": order.money.amount_minor,
         "currency": order.money.currency,
         "confirm": True,
-        "payment_method_types": ["card"],
+        "allowed_payment_method_types": ["card"],
         "payment_method_data": {"type": "card", "card": {"token": order.token}},
         "metadata": {**_checked_metadata(order.metadata), ATTEMPT: attempt},
         "expand": ["latest_charge"],

@@ -29,7 +29,7 @@ async function main() {
         method: 'POST',
         headers: {Authorization: `Bearer ${keys.secret_key}`},
         body: new URLSearchParams({
-          'amount': field('amount').value, 'currency': field('currency').value, 'payment_method_types[]': 'card',
+          'amount': field('amount').value, 'currency': field('currency').value, 'allowed_payment_method_types[]': 'card',
         }),
       });
       const intent = await made.json();

@@ -22,7 +22,7 @@ from tillport.simulator.resources.payment_intents.intent import (
     no_method,
     unexpected,
 )
-from tillport.simulator.resources.payment_intents.parameters import WORDS
+from tillport.simulator.resources.payment_intents.parameters import WORDS, types_of
 from tillport.simulator.resources.payment_intents.transfer import awaits, check_unchanged
 from tillport.simulator.resources.payment_intents.ways import way_of
 from tillport.simulator.resources.payment_methods import PaymentMethod
@@ -138,9 +138,13 @@ def method_of(account: Account, params: dict[str, Any], customer: str | None) ->
 
 def changed(account: Account, intent: PaymentIntent, params: dict[str, Any]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
-    for name in ("amount", "currency", "capture_method", "payment_method_options", "payment_method_types"):
+    for name in ("amount", "currency", "capture_method", "payment_method_options"):
         if name in params:
             changes[name] = params[name]
+    types = types_of(account, params)
+    if types is not None:
+        changes["allowed_payment_method_types"] = params.get("allowed_payment_method_types")
+        changes["payment_method_types"] = types
     if "payment_method_options" in changes or "payment_method_types" in changes:
         changes["payment_method_options"] = options.shown(
             changes.get("payment_method_types", intent.payment_method_types),

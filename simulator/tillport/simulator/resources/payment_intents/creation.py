@@ -22,6 +22,7 @@ from tillport.simulator.resources.payment_intents.intent import (
     unexpected,
 )
 from tillport.simulator.resources.payment_intents.options import shown
+from tillport.simulator.resources.payment_intents.parameters import types_of
 from tillport.simulator.resources.payment_intents.transfer import check_unchanged
 from tillport.simulator.resources.payment_intents.ways import check_type, way_of
 
@@ -40,18 +41,13 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentInten
         ):
             if params.get(name):
                 raise invalid(f"The parameter {name} can only be used with confirm=true.", name)
-    types = params.get("payment_method_types")
+    types = types_of(account, params)
     check_descriptor(types or CARD_ONLY, params.get("statement_descriptor"))
     options = params.get("payment_method_options", OPTIONS)
     if options is not OPTIONS or (types is not None and types is not CARD_ONLY):
         options = shown(types or CARD_ONLY, options)
     automatic: AutomaticPaymentMethods | None = AUTOMATIC
     if given := params.get("automatic_payment_methods"):
-        if types and given["enabled"]:
-            raise invalid(
-                "You may only specify one of these parameters: automatic_payment_methods, payment_method_types.",
-                "automatic_payment_methods",
-            )
         if given["enabled"]:
             automatic = AutomaticPaymentMethods(given.get("allow_redirects", "always"), True)
         else:
@@ -67,6 +63,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> PaymentInten
     metadata = params.get("metadata")
     intent = PaymentIntent(
         id=intent_id,
+        allowed_payment_method_types=params.get("allowed_payment_method_types"),
         amount=params["amount"],
         automatic_payment_methods=automatic,
         capture_method=params.get("capture_method", "automatic_async"),
@@ -119,7 +116,7 @@ def list_(account: Account, call: Call, params: dict[str, Any]) -> List:
 
 # What a bank transfer is on its way for: changing it would send back what has come already.
 _FOR_TRANSFER = frozenset(
-    "amount capture_method currency customer payment_method payment_method_data payment_method_options "
+    "allowed_payment_method_types amount capture_method currency customer payment_method payment_method_data payment_method_options "
     "payment_method_types setup_future_usage".split()
 )
 

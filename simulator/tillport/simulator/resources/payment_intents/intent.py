@@ -45,7 +45,7 @@ OPTIONS = Options()
 class PaymentIntent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     id: str
     object: str = "payment_intent"
-    allowed_payment_method_types: None = None
+    allowed_payment_method_types: tuple[str, ...] | None = None
     amount: int
     amount_capturable: int = 0
     amount_details: dict[str, Any] = msgspec.field(default_factory=lambda: _AMOUNT_DETAILS)

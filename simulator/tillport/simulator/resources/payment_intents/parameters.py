@@ -4,7 +4,8 @@ from typing import Any
 
 from tillport.simulator import currencies
 from tillport.simulator import params as p
-from tillport.simulator.errors import not_modelled
+from tillport.simulator.account import Account
+from tillport.simulator.errors import invalid, not_modelled
 from tillport.simulator.params import Spec
 from tillport.simulator.resources import payment_methods
 from tillport.simulator.resources.common import SHIPPING
@@ -25,13 +26,37 @@ def _types(*known: str) -> p.Parser:
 
 
 card_only = _types("card")
+_some = _types("card", "customer_balance", "sepa_debit")
+# From this version on Stripe refuses `payment_method_types` (docs.stripe.com/changelog/endive/2026-09-30).
+_ALLOWED_ONLY = "2026-09-30"
+
+
+def types_of(account: Account, params: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return which types of payment method a call names, None if it names none; raise ApiError for how it does so."""
+    allowed, types = params.get("allowed_payment_method_types"), params.get("payment_method_types")
+    if types and account.version >= _ALLOWED_ONLY:
+        raise invalid(
+            "The parameter `payment_method_types` is no longer supported in this API version. Use "
+            "`allowed_payment_method_types`, or leave it out to take what is enabled in your Dashboard.",
+            "payment_method_types",
+            "payment_method_types_no_longer_supported",
+        )
+    automatic = params.get("automatic_payment_methods")
+    named = (allowed, types, automatic and automatic["enabled"])
+    if sum(map(bool, named)) > 1:
+        raise invalid(
+            "You may only specify one of these parameters: allowed_payment_method_types, "
+            "automatic_payment_methods, payment_method_types.",
+            "allowed_payment_method_types" if allowed else "automatic_payment_methods",
+        )
+    return allowed or types
 
 
 AUTOMATIC_SPEC = p.hash_of(
     Spec({"enabled": p.boolean, "allow_redirects": p.one_of("always", "never")}, required=("enabled",))
 )
 _UNMODELLED = frozenset(
-    "allowed_payment_method_types amount_to_confirm amount_details application_fee_amount customer_account "
+    "amount_to_confirm amount_details application_fee_amount customer_account "
     "excluded_payment_method_types hooks mandate on_behalf_of payment_details payment_method_configuration radar_options "
     "transfer_data managed_payments".split()
 )
@@ -49,7 +74,8 @@ _METHOD: dict[str, p.Parser] = {
     "payment_method": p.string,
     "payment_method_data": payment_methods.DATA,
     "payment_method_options": options.parse,
-    "payment_method_types": _types("card", "customer_balance", "sepa_debit"),
+    "allowed_payment_method_types": _some,
+    "payment_method_types": _some,
 }
 
 

@@ -10,6 +10,7 @@ from tillport.simulator.errors import invalid
 from tillport.simulator.params import EMPTY
 from tillport.simulator.resources.common import Call, List
 from tillport.simulator.resources.payment_intents.intent import AutomaticPaymentMethods
+from tillport.simulator.resources.payment_intents.parameters import types_of
 from tillport.simulator.resources.setup_intents.confirmation import confirmed, method_of
 from tillport.simulator.resources.setup_intents.intent import (
     AUTOMATIC,
@@ -28,7 +29,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> SetupIntent:
         for name in ("return_url", "confirmation_token"):
             if params.get(name):
                 raise invalid(f"The parameter {name} can only be used with confirm=true.", name)
-    types = params.get("payment_method_types")
+    types = types_of(account, params)
     given = params.get("automatic_payment_methods")
     automatic: AutomaticPaymentMethods | None = AUTOMATIC
     if given:
@@ -47,6 +48,7 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> SetupIntent:
     metadata = params.get("metadata")
     intent = SetupIntent(
         id=intent_id,
+        allowed_payment_method_types=params.get("allowed_payment_method_types"),
         automatic_payment_methods=automatic,
         client_secret=intent_id + "_secret_" + account.ids.chars(25),
         created=int(account.now()),
@@ -89,6 +91,8 @@ def update(account: Account, call: Call, params: dict[str, Any], intent_id: str)
             f"This SetupIntent's {min(held)} could not be updated because its status is {intent.status}.",
         )
     changes: dict[str, Any] = {}
+    if types_of(account, params) is not None:
+        changes["allowed_payment_method_types"] = params.get("allowed_payment_method_types")
     if "description" in params:
         changes["description"] = params["description"] or None
     if "metadata" in params:

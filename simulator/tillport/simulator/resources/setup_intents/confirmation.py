@@ -26,6 +26,10 @@ def confirm(account: Account, call: Call, params: dict[str, Any], intent_id: str
     if method is None and intent.payment_method is not None:
         method = payment_methods.get(account, intent.payment_method)
         payment_methods.check_usable_by(account, method, intent.customer)
+    if "allowed_payment_method_types" in params:
+        intent = msgspec.structs.replace(
+            intent, allowed_payment_method_types=params["allowed_payment_method_types"]
+        )
     if "payment_method_options" in params:
         intent = msgspec.structs.replace(intent, payment_method_options=params["payment_method_options"])
     return shown(call, confirmed(account, call.origin, intent, method, params))

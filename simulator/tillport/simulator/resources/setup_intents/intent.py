@@ -31,6 +31,7 @@ AUTOMATIC = AutomaticPaymentMethods("always", True)
 class SetupIntent(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     object: str = "setup_intent"
+    allowed_payment_method_types: tuple[str, ...] | None = None
     application: None = None
     automatic_payment_methods: AutomaticPaymentMethods | None = AUTOMATIC
     cancellation_reason: str | None = None
@@ -88,7 +89,7 @@ _OPTIONS_SPEC = p.hash_of(
     )
 )
 _UNMODELLED = frozenset(
-    "allowed_payment_method_types attach_to_self customer_account excluded_payment_method_types flow_directions mandate_data on_behalf_of "
+    "attach_to_self customer_account excluded_payment_method_types flow_directions mandate_data on_behalf_of "
     "payment_method_configuration single_use".split()
 )
 _METHOD: dict[str, p.Parser] = {
@@ -101,6 +102,7 @@ _COMMON: dict[str, p.Parser] = {
     "customer": p.string,
     "description": p.text(1000),
     "metadata": p.metadata,
+    "allowed_payment_method_types": card_only,
     "payment_method_types": card_only,
 }
 _CONFIRM: dict[str, p.Parser] = {
@@ -119,7 +121,10 @@ CREATE = Spec(
     unmodelled=_UNMODELLED,
 )
 UPDATE = Spec(_COMMON, unmodelled=_UNMODELLED)
-CONFIRM = Spec({**_METHOD, **_CONFIRM, "client_secret": p.string}, unmodelled=_UNMODELLED)
+CONFIRM = Spec(
+    {**_METHOD, **_CONFIRM, "allowed_payment_method_types": card_only, "client_secret": p.string},
+    unmodelled=_UNMODELLED,
+)
 CANCEL = Spec({"cancellation_reason": p.one_of("abandoned", "requested_by_customer", "duplicate")})
 RETRIEVE = Spec({"client_secret": p.string})
 LIST = p.list_spec("attach_to_self", "customer_account", customer=p.string, payment_method=p.string)
