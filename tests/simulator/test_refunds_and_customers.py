@@ -44,6 +44,16 @@ def test_the_older_refund_of_a_charge_answers_with_the_charge(sim: Simulator) ->
     assert sim.charges.create_refund(charge.id, amount=500).object == "refund"
 
 
+def test_a_refund_names_whom_it_goes_to(sim: Simulator) -> None:
+    owner = sim.customers.create(payment_method="pm_card_visa")
+    (saved,) = sim.payment_methods.list(customer=owner.id).data
+    intent = sim.payment_intents.create(**PAY, customer=owner.id, payment_method=saved.id)
+    refund = sim.refunds.create(payment_intent=intent.id)
+    assert (refund.customer, refund.payment_method) == (owner.id, saved.id)
+    shown = sim.refunds.retrieve(refund.id, expand=["customer", "payment_method"])
+    assert (shown.customer, shown.payment_method) == (owner, saved)
+
+
 def test_a_refund_may_be_pending_first(sim: Simulator) -> None:
     intent = sim.payment_intents.create(**PAY, payment_method="pm_card_pendingRefund")
     refund = sim.refunds.create(payment_intent=intent.id)

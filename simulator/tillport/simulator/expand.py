@@ -113,8 +113,10 @@ EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
     "refund": {
         "balance_transaction": _txn,
         "charge": _from("charges"),
+        "customer": _from("customers"),
         "failure_balance_transaction": _txn,
         "payment_intent": _from("payment_intents"),
+        "payment_method": _method,
     },
 }
 _COMPUTED = {("charge", "refunds"), ("customer", "cash_balance"), ("customer", "sources")}

@@ -31,11 +31,14 @@ class Refund(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     charge: Any
     created: int
     currency: str
+    customer: Any = None
+    customer_account: None = None
     destination_details: Any = msgspec.UNSET
     failure_balance_transaction: Any = msgspec.UNSET
     failure_reason: Any = msgspec.UNSET
     metadata: dict[str, str] = EMPTY
     payment_intent: Any = None
+    payment_method: Any = None
     pending_reason: Any = msgspec.UNSET
     reason: str | None = None
     receipt_number: str | None = None
@@ -110,9 +113,11 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> Refund:
             charge=charge.id,
             created=int(account.now()),
             currency=charge.currency,
+            customer=charge.customer,
             destination_details=_destination(None) if by_card else msgspec.UNSET,
             metadata=p.merged(EMPTY, params["metadata"]) if params.get("metadata") else EMPTY,
             payment_intent=charge.payment_intent,
+            payment_method=charge.payment_method,
             pending_reason="processing" if pending else msgspec.UNSET,
             reason=params.get("reason"),
             status="pending" if pending else "succeeded",
