@@ -151,6 +151,15 @@ def test_a_charge_may_be_disputed_in_parts(sim: Simulator) -> None:
     assert [d.amount for d in found] == [1000, 1000]
 
 
+def test_no_more_is_disputed_than_was_paid(sim: Simulator) -> None:
+    intent = sim.payment_intents.create(
+        **PAY, payment_method="pm_card_createMultipleDisputes", capture_method="manual"
+    )
+    sim.payment_intents.capture(intent.id, amount_to_capture=1)
+    sim.advance(10)
+    assert [dispute.amount for dispute in sim.disputes.list().data] == [1]
+
+
 @pytest.mark.parametrize(
     ("name", "reason", "case_type", "eligibility"),
     [

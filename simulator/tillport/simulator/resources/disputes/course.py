@@ -41,7 +41,8 @@ def _open(account: Account, charge_id: str, index: int) -> None:
     details = charge.payment_method_details.card
     card = c.by_fingerprint(details.fingerprint)
     cause = CAUSES[card.dispute or "fraudulent"]
-    left = charge.amount_captured - charge.amount_refunded
+    earlier = account.disputes.page({"limit": 100}, where={"charge": charge.id}).data
+    left = charge.amount_captured - charge.amount_refunded - sum(dispute.amount for dispute in earlier)
     if left <= 0:
         return
     inquiry = cause.case_type == "inquiry"
