@@ -144,6 +144,28 @@ def test_a_lost_inquiry_is_closed_and_so_is_an_old_one(sim: Simulator) -> None:
     assert sim.disputes.retrieve(ignored.id).status == "warning_closed"
 
 
+@pytest.mark.parametrize(
+    ("name", "won", "refundable"),
+    [("createDispute", True, True), ("createDispute", False, False), ("createDisputeInquiry", True, True)],
+)
+def test_what_the_bank_left_can_be_refunded_after_the_end(
+    sim: Simulator, name: str, won: bool, refundable: bool
+) -> None:
+    dispute = disputed(sim, name)
+    ended = sim.resolve_dispute(dispute.id, won=won)
+    assert ended.is_charge_refundable is refundable
+    event = sim.events.list(type="charge.dispute.closed").data[0]
+    expected = {"status": dispute.status}
+    if refundable and not dispute.is_charge_refundable:
+        expected["is_charge_refundable"] = False
+    assert event.data.previous_attributes == expected
+    if refundable:
+        assert sim.refunds.create(charge=dispute.charge).status == "succeeded"
+    else:
+        with pytest.raises(ApiError, match="has been charged back"):
+            sim.refunds.create(charge=dispute.charge)
+
+
 def test_a_charge_may_be_disputed_in_parts(sim: Simulator) -> None:
     intent = sim.payment_intents.create(**PAY, payment_method="pm_card_createMultipleDisputes")
     sim.advance(10)

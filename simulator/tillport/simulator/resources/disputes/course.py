@@ -8,6 +8,7 @@ from tillport.simulator import cards as c
 from tillport.simulator.account import STRIPE_ITSELF, Account, Origin
 from tillport.simulator.errors import ApiError
 from tillport.simulator.resources import balance_transactions, early_fraud_warnings
+from tillport.simulator.resources.common import difference
 from tillport.simulator.resources.disputes.dispute import (
     CAUSES,
     ELIGIBILITY,
@@ -125,10 +126,12 @@ def closed(
     if status in ("won", "lost"):
         _withdraw(account, dispute.id)
         dispute = account.disputes.get(dispute.id)
+    # What the bank did not take, or gave back, the merchant may still refund.
     new = account.disputes.put(
-        msgspec.structs.replace(dispute, status=status, is_charge_refundable=False, **changes)
+        msgspec.structs.replace(dispute, status=status, is_charge_refundable=status != "lost", **changes)
     )
-    account.emit("charge.dispute.closed", new, origin, {"status": dispute.status})
+    previous = difference(dispute, new, ("is_charge_refundable", "status"))
+    account.emit("charge.dispute.closed", new, origin, previous)
     if status == "won":
         _reinstate(account, new)
     return account.disputes.get(dispute.id)
