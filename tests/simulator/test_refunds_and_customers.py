@@ -117,6 +117,16 @@ def test_a_customers_update_tells_what_changed_and_its_end_is_remembered(sim: Si
     assert sim.customers.list().data == []
 
 
+def test_a_customers_end_lets_all_its_cards_go(sim: Simulator) -> None:
+    customer = sim.customers.create()
+    for _ in range(101):
+        sim.payment_methods.attach("pm_card_visa", customer=customer.id)
+        sim.customers.create_source(customer.id, source="tok_visa")
+    sim.customers.delete(customer.id)
+    assert {method.customer for method in sim.account.payment_methods} == {None}
+    assert len(sim.account.cards) == 0
+
+
 def test_a_test_cards_name_as_the_default_means_the_payment_method_made_of_it(sim: Simulator) -> None:
     chosen = {"default_payment_method": "pm_card_visa"}
     customer = sim.customers.create(payment_method="pm_card_visa", invoice_settings=chosen)

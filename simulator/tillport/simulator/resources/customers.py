@@ -184,9 +184,10 @@ def delete(account: Account, call: Call, params: dict[str, Any], customer_id: st
     old = account.customers.find(customer_id)
     if old is None:
         raise missing_object("customer", customer_id, "id")
-    for method in account.payment_methods.page({"limit": 100}, where={"customer": customer_id}).data:
+    everything = {"limit": 1 << 30}
+    for method in account.payment_methods.page(everything, where={"customer": customer_id}).data:
         payment_methods.released(account, call.origin, method)
-    for card in sources.of(account, customer_id, {"limit": 100}).data:
+    for card in sources.of(account, customer_id, everything).data:
         sources.removed(account, call.origin, card)
     account.customers.remove(customer_id)
     account.deleted_customers.add(customer_id)
