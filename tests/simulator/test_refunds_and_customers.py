@@ -117,6 +117,33 @@ def test_a_customers_update_tells_what_changed_and_its_end_is_remembered(sim: Si
     assert sim.customers.list().data == []
 
 
+@pytest.mark.parametrize("address", ["a", "@b.test", "a@", "a b@c.test", "a@b.test ", "\n", "a@" + "b" * 511])
+def test_what_is_no_address_is_refused(sim: Simulator, address: str) -> None:
+    customer = sim.customers.create(email="a@b.test")
+    charge = sim.charges.create(amount=2000, currency="usd", source="tok_visa", capture=False)
+    pay = {"amount": 2000, "currency": "usd"}
+    for refused in (
+        lambda: sim.customers.create(email=address),
+        lambda: sim.customers.update(customer.id, email=address),
+        lambda: sim.payment_intents.create(**pay, receipt_email=address),
+        lambda: sim.charges.create(**pay, source="tok_visa", receipt_email=address),
+        lambda: sim.charges.update(charge.id, receipt_email=address),
+        lambda: sim.charges.capture(charge.id, receipt_email=address),
+    ):
+        with pytest.raises(ApiError) as caught:
+            refused()
+        assert caught.value.status == 400
+        assert caught.value.code == ("parameter_invalid_string" if len(address) > 512 else "email_invalid")
+    assert sim.customers.update(customer.id, email="").email is None
+
+
+@pytest.mark.parametrize(("name", "most"), [("name", 256), ("phone", 20)])
+def test_a_customers_words_have_stripes_lengths(sim: Simulator, name: str, most: int) -> None:
+    assert sim.customers.create(**{name: "5" * most})
+    with pytest.raises(ApiError, match=f"at most {most} characters"):
+        sim.customers.create(**{name: "5" * (most + 1)})
+
+
 def test_a_customers_end_lets_all_its_cards_go(sim: Simulator) -> None:
     customer = sim.customers.create()
     for _ in range(101):

@@ -92,6 +92,18 @@ def text(limit: int) -> Parser:
     return parse
 
 
+_email_text = text(512)
+
+
+def email(value: Any, name: str) -> str:
+    """Take what looks like an address: no blanks, and something on either side of its last `@`."""
+    read: str = _email_text(value, name)
+    local, _, host = read.rpartition("@")
+    if read and not (local and host and read.split() == [read]):
+        raise invalid(f"Invalid email address: {_shown(read)}", name, "email_invalid")
+    return read
+
+
 def integer(value: Any, name: str) -> int:
     """Take an integer within bounds."""
     if isinstance(value, int) and not isinstance(value, bool):

@@ -72,7 +72,10 @@ _FIELDS: dict[str, p.Parser] = {
     "card": sources.SOURCE,
     "validate": p.only(True),
     "tax_exempt": p.one_of("none", "exempt", "reverse", empty=True),
-    **dict.fromkeys(_WORDS, p.string),
+    "description": p.string,
+    "email": p.email,
+    "name": p.text(256),
+    "phone": p.text(20),
 }
 _UNMODELLED = frozenset(
     "balance business_name cash_balance individual_name invoice_prefix next_invoice_sequence tax tax_id_data "

@@ -36,7 +36,7 @@ CREATE = Spec(
         "capture": p.boolean,
         "description": p.text(40_000),
         "metadata": p.metadata,
-        "receipt_email": p.string,
+        "receipt_email": p.email,
         "shipping": SHIPPING,
         "statement_descriptor": p.text(22),
         "statement_descriptor_suffix": p.text(22),
@@ -50,7 +50,7 @@ CREATE = Spec(
 CAPTURE = Spec(
     {
         "amount": currencies.amount,
-        "receipt_email": p.string,
+        "receipt_email": p.email,
         "statement_descriptor": p.text(22),
         "statement_descriptor_suffix": p.text(22),
         "transfer_group": p.string,

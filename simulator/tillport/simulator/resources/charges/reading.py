@@ -23,7 +23,7 @@ UPDATE = Spec(
         "description": p.text(40_000),
         "fraud_details": p.hash_of(Spec({"user_report": p.one_of("fraudulent", "safe", empty=True)})),
         "metadata": p.metadata,
-        "receipt_email": p.string,
+        "receipt_email": p.email,
         "shipping": SHIPPING,
         "transfer_group": p.string,
     }

@@ -63,7 +63,7 @@ _UNMODELLED = frozenset(
 WORDS: dict[str, p.Parser] = {
     "description": p.text(1000),
     "metadata": p.metadata,
-    "receipt_email": p.string,
+    "receipt_email": p.email,
     "shipping": SHIPPING,
     "statement_descriptor": p.text(22),
     "statement_descriptor_suffix": p.text(22),
@@ -152,7 +152,7 @@ CONFIRM = Spec(
     {
         "capture_method": _CAPTURE_METHOD,
         "client_secret": p.string,
-        "receipt_email": p.string,
+        "receipt_email": p.email,
         "shipping": SHIPPING,
         "setup_future_usage": WORDS["setup_future_usage"],
         **_METHOD,
