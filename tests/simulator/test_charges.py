@@ -263,3 +263,9 @@ def test_a_charge_keeps_its_first_customer_and_its_first_group(sim: Simulator) -
     with pytest.raises(ApiError, match="update the `transfer_group` on the PaymentIntent"):
         sim.charges.update(intent.latest_charge, transfer_group="one")
     assert sim.charges.retrieve(charge.id) == charge
+
+
+def test_a_charges_description_may_be_long(sim: Simulator) -> None:
+    assert len(sim.charges.create(**PAY, source="tok_visa", description="x" * 40_000).description) == 40_000
+    with pytest.raises(ApiError, match="at most 40000 characters"):
+        sim.charges.create(**PAY, source="tok_visa", description="x" * 40_001)

@@ -67,11 +67,16 @@ def hash_of(spec: Spec) -> Parser:
 
 def string(value: Any, name: str) -> str:
     """Take a text of bounded length."""
+    read = _text(value, name)
+    if len(read) > 5000:
+        raise invalid(
+            f"Invalid string: {name} must be at most 5000 characters.", name, "parameter_invalid_string"
+        )
+    return read
+
+
+def _text(value: Any, name: str) -> str:
     if isinstance(value, str):
-        if len(value) > 5000:
-            raise invalid(
-                f"Invalid string: {name} must be at most 5000 characters.", name, "parameter_invalid_string"
-            )
         return value
     if isinstance(value, bool | int | float):
         return str(value)
@@ -82,7 +87,7 @@ def text(limit: int) -> Parser:
     """Return a parser of texts up to that length."""
 
     def parse(value: Any, name: str) -> str:
-        read = string(value, name)
+        read = _text(value, name)
         if len(read) > limit:
             raise invalid(
                 f"Invalid {name}: must be at most {limit} characters.", name, "parameter_invalid_string"
