@@ -91,6 +91,17 @@ def test_staged_evidence_can_change_and_submitted_evidence_cannot(sim: Simulator
     assert sim.disputes.retrieve(dispute.id).status == "under_review"
 
 
+def test_all_evidence_together_has_a_limit(sim: Simulator) -> None:
+    dispute = disputed(sim)
+    sim.disputes.update(dispute.id, evidence={"product_description": "x" * 100_000}, submit=False)
+    with pytest.raises(ApiError, match="combined character count") as caught:
+        sim.disputes.update(dispute.id, evidence={"refund_refusal_explanation": "x" * 50_001})
+    assert (caught.value.status, caught.value.param) == (400, "evidence")
+    assert sim.disputes.retrieve(dispute.id).status == "needs_response"
+    full = sim.disputes.update(dispute.id, evidence={"refund_refusal_explanation": "x" * 50_000})
+    assert full.status == "under_review"
+
+
 def test_accepting_the_loss_takes_the_money_first(sim: Simulator) -> None:
     dispute = disputed(sim)
     closed = sim.disputes.close(dispute.id)

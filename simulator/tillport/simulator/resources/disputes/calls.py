@@ -13,6 +13,8 @@ from tillport.simulator.resources.common import Call, List, difference
 from tillport.simulator.resources.disputes.course import DECIDED_SECONDS, check_open, closed, decide
 from tillport.simulator.resources.disputes.dispute import FILES, TEXTS, WAITING, Dispute
 
+_MOST_EVIDENCE = 150_000
+
 
 def _file(value: Any, name: str) -> str:
     read = p.string(value, name)
@@ -26,7 +28,7 @@ UPDATE = Spec(
     {
         "evidence": p.hash_of(
             Spec(
-                {**dict.fromkeys(TEXTS, p.text(150_000)), **dict.fromkeys(FILES, _file)},
+                {**dict.fromkeys(TEXTS, p.text(_MOST_EVIDENCE)), **dict.fromkeys(FILES, _file)},
                 unmodelled=frozenset({"enhanced_evidence", "appeal"}),
             )
         ),
@@ -71,6 +73,11 @@ def update(account: Account, call: Call, params: dict[str, Any], dispute_id: str
             raise invalid("The evidence of this dispute has already been submitted to the bank.", "evidence")
         given = {k: v or None for k, v in evidence.items()}
         changes["evidence"] = {**old.evidence, **given}
+        if sum(len(text) for text in changes["evidence"].values() if isinstance(text, str)) > _MOST_EVIDENCE:
+            raise invalid(
+                f"The combined character count of all fields of the evidence is limited to {_MOST_EVIDENCE}.",
+                "evidence",
+            )
         details = msgspec.structs.replace(
             old.evidence_details,
             has_evidence=any(v for k, v in changes["evidence"].items() if k != "enhanced_evidence"),
