@@ -12,6 +12,7 @@ from tillport.simulator.resources import ibans
 
 AT = "AT611904300234573201"
 MANDATE = {"customer_acceptance": {"type": "offline", "accepted_at": 1590590577}}
+ADDRESS = {"line1": "1 High Street", "city": "London", "postal_code": "N1 9GU", "country": "GB"}
 PAY: dict[str, Any] = {
     "amount": 1000,
     "currency": "eur",
@@ -25,7 +26,7 @@ def bob(sim: Simulator, iban: str = AT) -> str:
     made: str = sim.payment_methods.create(
         type="sepa_debit",
         sepa_debit={"iban": iban},
-        billing_details={"name": "Bob", "email": "bob@example.com"},
+        billing_details={"name": "Bob", "email": "bob@example.com", "address": ADDRESS},
     ).id
     return made
 
@@ -194,6 +195,21 @@ def test_an_iban_with_wrong_check_digits_is_refused(sim: Simulator, iban: str) -
     with pytest.raises(ApiError) as caught:
         bob(sim, iban)
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("missing", ADDRESS)
+def test_who_banks_outside_the_eea_gives_an_address(sim: Simulator, missing: str) -> None:
+    owner = {"name": "Bob", "email": "bob@example.com"}
+    sim.payment_methods.create(type="sepa_debit", sepa_debit={"iban": AT}, billing_details=owner)
+    address = {name: word for name, word in ADDRESS.items() if name != missing}
+    for iban in ("GB82WEST12345698765432", "CH9300762011623852957", "GI60MPFS599327643783385"):
+        with pytest.raises(ApiError) as caught:
+            sim.payment_methods.create(
+                type="sepa_debit", sepa_debit={"iban": iban}, billing_details={**owner, "address": address}
+            )
+        assert caught.value.code == "parameter_missing"
+        assert caught.value.param == f"billing_details[address][{missing}]"
+        assert bob(sim, iban)
 
 
 def test_the_owner_of_the_account_is_named(sim: Simulator) -> None:

@@ -37,13 +37,20 @@ class SepaPayment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 _BANK_DIGITS = {"AT": 5, "DE": 8}
 
 
+# Who banks elsewhere, in London or Zürich say, gives an address too (docs.stripe.com/changelog/endive/2026-09-30).
+_EEA = frozenset(
+    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IS IT LI LT LU LV MT NL NO PL PT RO SE SI SK".split()
+)
+
+
 INPUT = p.hash_of(Spec({"iban": p.string}, required=("iban",)))
 
 
 def sepa_of(given: Any, owner: BillingDetails, within: str) -> SepaDebit:
     """Read an IBAN by its check digits (ISO 13616); the account's number itself is not kept.
 
-    The owner's name and email are part of the mandate: raise ApiError without them, or for what is no IBAN.
+    The owner's name and email are part of the mandate, and outside the EEA the address: raise ApiError without them, or
+    for what is no IBAN.
     """
     param = f"{within}[iban]"
     if not given:
@@ -55,6 +62,10 @@ def sepa_of(given: Any, owner: BillingDetails, within: str) -> SepaDebit:
     shaped = iban.isascii() and iban.isalnum() and iban[:2].isalpha() and 15 <= len(iban) <= 34
     if not shaped or ibans.remainder(iban) != 1:
         raise invalid("The IBAN you provided is invalid.", param, "invalid_bank_account_iban")
+    if iban[:2] not in _EEA:
+        for name in ("line1", "city", "postal_code", "country"):
+            if not getattr(owner.address, name):
+                raise parameter_missing(f"billing_details[address][{name}]")
     print_ = ibans.fingerprint(iban)
     refusal = ibans.course(print_).refusal
     if refusal is not None:
