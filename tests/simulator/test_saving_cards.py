@@ -208,6 +208,36 @@ def test_manual_confirmation_waits_for_the_server_after_the_challenge(sim: Simul
     assert done.latest_charge.payment_method_details.card.three_d_secure.result == "authenticated"
 
 
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"amount": 2001}, "requires_action"),
+        ({"currency": "eur"}, "requires_action"),
+        ({"amount": 2000}, "succeeded"),
+        ({"description": "d"}, "succeeded"),
+    ],
+)
+def test_a_challenge_that_was_passed_holds_for_its_amount(
+    sim: Simulator, change: dict[str, Any], status: str
+) -> None:
+    intent = sim.payment_intents.create(
+        **PAY, confirmation_method="manual", payment_method="pm_card_threeDSecure2Required"
+    )
+    sim.authenticate(intent.id)
+    sim.payment_intents.update(intent.id, **change)
+    assert sim.payment_intents.confirm(intent.id).status == status
+
+
+def test_a_challenge_is_off_when_its_amount_changes(sim: Simulator) -> None:
+    intent = sim.payment_intents.create(**PAY, payment_method="pm_card_threeDSecure2Required")
+    changed = sim.payment_intents.update(intent.id, amount=99_900)
+    assert (changed.status, changed.next_action) == ("requires_confirmation", None)
+    with pytest.raises(ApiError, match="does not wait for a challenge"):
+        sim.authenticate(intent.id)
+    assert sim.payment_intents.confirm(intent.id).status == "requires_action"
+    assert sim.authenticate(intent.id).amount_received == 99_900
+
+
 def test_an_action_may_be_refused_beforehand(sim: Simulator) -> None:
     with pytest.raises(ApiError) as caught:
         sim.payment_intents.create(

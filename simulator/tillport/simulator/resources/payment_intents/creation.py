@@ -136,6 +136,13 @@ def update(account: Account, call: Call, params: dict[str, Any], intent_id: str)
         )
     currencies.check_charge(params.get("amount", intent.amount), params.get("currency", intent.currency))
     changes: dict[str, Any] = changed(account, intent, params)
+    if any(
+        changes.get(name, getattr(intent, name)) != getattr(intent, name) for name in ("amount", "currency")
+    ):
+        # What the customer agrees to at the bank is another payment (PSD2's technical standards, article 5).
+        account.authenticated.pop(intent.id, None)
+        if intent.status == "requires_action":
+            changes |= {"next_action": None, "status": "requires_confirmation"}
     method = method_of(account, params, changes.get("customer", intent.customer))
     if method is not None:
         check_type(msgspec.structs.replace(intent, **changes), method)
