@@ -44,6 +44,16 @@ def test_the_older_refund_of_a_charge_answers_with_the_charge(sim: Simulator) ->
     assert sim.charges.create_refund(charge.id, amount=500).object == "refund"
 
 
+def test_a_refund_of_two_payments_is_refused(sim: Simulator) -> None:
+    one, other = (sim.payment_intents.create(**PAY, payment_method="pm_card_visa") for _ in range(2))
+    for named in (other.id, "pi_nowhere"):
+        with pytest.raises(ApiError, match="is no charge of") as caught:
+            sim.refunds.create(charge=one.latest_charge, payment_intent=named)
+        assert (caught.value.status, caught.value.param) == (400, "payment_intent")
+    assert sim.refunds.list().data == []
+    assert sim.refunds.create(charge=one.latest_charge, payment_intent=one.id).status == "succeeded"
+
+
 def test_a_refund_names_whom_it_goes_to(sim: Simulator) -> None:
     owner = sim.customers.create(payment_method="pm_card_visa")
     (saved,) = sim.payment_methods.list(customer=owner.id).data

@@ -142,7 +142,13 @@ def _refundable(account: Account, charge: Charge) -> bool:
 
 def _charge(account: Account, params: dict[str, Any]) -> Charge:
     if params.get("charge"):
-        return account.charges.get(params["charge"], "charge", status=400)
+        named = account.charges.get(params["charge"], "charge", status=400)
+        if params.get("payment_intent") not in (None, "", named.payment_intent):
+            raise invalid(
+                f"Charge {named.id} is no charge of {params['payment_intent'][:255]}: give one of the two.",
+                "payment_intent",
+            )
+        return named
     if not params.get("payment_intent"):
         raise invalid(
             "One of the following params should be provided for this request: payment_intent or charge.", None
