@@ -120,6 +120,20 @@ def test_what_was_set_up_without_a_customer_pays_once_it_is_saved(sim: Simulator
             sim.payment_methods.attach(method, customer=owner.id)
 
 
+def test_nothing_is_saved_to_a_customer_who_is_gone(sim: Simulator) -> None:
+    owner = sim.customers.create()
+    pay = {"amount": 2000, "currency": "usd", "customer": owner.id, "setup_future_usage": "off_session"}
+    open_ = sim.payment_intents.create(**pay)
+    asked = sim.payment_intents.create(**pay, payment_method="pm_card_threeDSecure2Required", confirm=True)
+    setup = sim.setup_intents.create(customer=owner.id)
+    sim.customers.delete(owner.id)
+    sim.payment_intents.confirm(open_.id, payment_method="pm_card_visa")
+    assert sim.authenticate(asked.id).status == "succeeded"
+    sim.setup_intents.confirm(setup.id, payment_method="pm_card_visa")
+    assert {method.customer for method in sim.account.payment_methods} == {None}
+    assert sim.events.list(type="payment_method.attached").data == []
+
+
 def test_a_new_customer_gets_no_payment_method_that_is_used_up_or_anothers(sim: Simulator) -> None:
     spent = sim.payment_intents.create(**PAY, payment_method="pm_card_visa").payment_method
     owner = sim.customers.create(payment_method="pm_card_visa")

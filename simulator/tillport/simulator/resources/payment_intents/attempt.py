@@ -79,7 +79,9 @@ def attempt(
 
 def keep(account: Account, origin: Origin, intent: PaymentIntent, method: PaymentMethod) -> None:
     """Save what paid to the customer, if that was asked for; otherwise it has paid its once."""
-    if intent.setup_future_usage is not None and intent.customer is not None:
+    # A customer may have been deleted while the payment was open.
+    known = intent.customer is not None and account.customers.find(intent.customer) is not None
+    if intent.setup_future_usage is not None and known:
         payment_methods.attached(account, origin, method, intent.customer)
     else:
         account.spent_methods.add(method.id)

@@ -107,7 +107,9 @@ def _attempt(
     if intent.usage == "off_session":
         account.set_up_methods.add(method.id)
     account.emit("setup_intent.succeeded", intent, origin)
-    if intent.customer is not None and method.customer is None:
+    # A customer may have been deleted while the setup was open.
+    known = intent.customer is not None and account.customers.find(intent.customer) is not None
+    if known and method.customer is None:
         payment_methods.attached(account, origin, method, intent.customer)
     elif method.customer is None:
         account.spent_methods.add(method.id)
