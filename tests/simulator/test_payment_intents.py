@@ -277,3 +277,10 @@ def test_the_same_seed_and_calls_give_the_same_ids_and_signatures() -> None:
 
     assert story() == story()
     assert len(story()) == 10
+
+
+@pytest.mark.parametrize("key", ["", "k" * 41, "a[b]", "]"])
+def test_a_key_that_no_metadata_has_is_refused(sim: Simulator, key: str) -> None:
+    with pytest.raises(ApiError, match="Metadata keys") as caught:
+        sim.payment_intents.create(amount=2000, currency="usd", metadata={key: "v"})
+    assert (caught.value.status, caught.value.param) == (400, "metadata")

@@ -176,6 +176,8 @@ def metadata(value: Any, name: str) -> Any:
     for key, item in value.items():
         if not isinstance(key, str) or not 0 < len(key) <= 40:
             raise invalid("Metadata keys can be at most 40 characters long.", name)
+        if "[" in key or "]" in key:
+            raise invalid("Metadata keys can't have square brackets.", name)
         if item is None:
             continue
         if not isinstance(item, str | int | float | bool):
