@@ -78,7 +78,9 @@ UPDATE = Spec(
         "billing_details": BILLING_DETAILS,
         "metadata": p.metadata,
         "allow_redisplay": ALLOW_REDISPLAY,
-        "card": p.hash_of(Spec({"exp_month": p.integer, "exp_year": p.integer})),
+        "card": p.hash_of(
+            Spec({"exp_month": p.integer, "exp_year": p.integer}, unmodelled=frozenset({"networks"}))
+        ),
     },
     unmodelled=frozenset({"us_bank_account"}),
 )
