@@ -177,6 +177,30 @@ def test_a_card_payment_takes_only_a_suffix_of_the_statement_descriptor(sim: Sim
     assert sim.payment_intents.retrieve(held.id).status == "requires_capture"
 
 
+@pytest.mark.parametrize("suffix", ["6735", "#1", "Joe's", 'A"', "A*", "<b", "a>", "a\\", "éß", "x" * 23])
+def test_what_no_statement_prints_is_refused(sim: Simulator, suffix: str) -> None:
+    given = {"statement_descriptor_suffix": suffix}
+    pay = {"amount": 2000, "currency": "usd"}
+    open_ = sim.payment_intents.create(**pay)
+    held = sim.payment_intents.create(**PAY, payment_method="pm_card_visa", capture_method="manual")
+    charge = sim.charges.create(**pay, source="tok_visa", capture=False)
+    for refused in (
+        lambda: sim.payment_intents.create(**pay, **given),
+        lambda: sim.payment_intents.update(open_.id, **given),
+        lambda: sim.payment_intents.capture(held.id, **given),
+        lambda: sim.charges.create(**pay, source="tok_visa", **given),
+        lambda: sim.charges.create(**pay, source="tok_visa", statement_descriptor=suffix),
+        lambda: sim.charges.capture(charge.id, **given),
+    ):
+        with pytest.raises(ApiError, match=r"statement.descriptor") as caught:
+            refused()
+        assert caught.value.status == 400
+    assert sim.payment_intents.update(open_.id, statement_descriptor_suffix="Order #6735, №1")
+    assert (
+        sim.payment_intents.update(open_.id, **dict.fromkeys(given, "")).statement_descriptor_suffix is None
+    )
+
+
 def test_an_authorisation_is_captured_in_part_once(sim: Simulator) -> None:
     intent = sim.payment_intents.create(**PAY, payment_method="pm_card_visa", capture_method="manual")
     assert (intent.status, intent.amount_capturable) == ("requires_capture", 2000)

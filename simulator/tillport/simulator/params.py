@@ -109,6 +109,23 @@ def email(value: Any, name: str) -> str:
     return read
 
 
+_descriptor_text = text(22)
+
+
+def descriptor(value: Any, name: str) -> str:
+    """Take what a bank prints on a statement: with a letter in it, without the signs that cards refuse.
+
+    docs.stripe.com/get-started/account/statement-descriptors
+    """
+    read: str = _descriptor_text(value, name)
+    wrong = next((sign for sign in read if sign in "<>\\'\"*"), None)
+    if wrong is not None:
+        raise invalid(f"The statement descriptor cannot include {wrong}", name)
+    if read and not any(sign.isascii() and sign.isalpha() for sign in read):
+        raise invalid("The statement descriptor must contain at least one Latin character.", name)
+    return read
+
+
 def integer(value: Any, name: str) -> int:
     """Take an integer within bounds."""
     if isinstance(value, int) and not isinstance(value, bool):

@@ -65,8 +65,8 @@ WORDS: dict[str, p.Parser] = {
     "metadata": p.metadata,
     "receipt_email": p.email,
     "shipping": SHIPPING,
-    "statement_descriptor": p.text(22),
-    "statement_descriptor_suffix": p.text(22),
+    "statement_descriptor": p.descriptor,
+    "statement_descriptor_suffix": p.descriptor,
     "transfer_group": p.string,
     "setup_future_usage": p.one_of("off_session", "on_session", empty=True),
 }
@@ -165,8 +165,8 @@ CAPTURE = Spec(
         "amount_to_capture": currencies.amount,
         "final_capture": p.only(True),
         "metadata": p.metadata,
-        "statement_descriptor": p.text(22),
-        "statement_descriptor_suffix": p.text(22),
+        "statement_descriptor": p.descriptor,
+        "statement_descriptor_suffix": p.descriptor,
     },
     unmodelled=frozenset(
         {"application_fee_amount", "transfer_data", "hooks", "amount_details", "payment_details"}
