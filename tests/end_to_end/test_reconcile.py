@@ -314,6 +314,27 @@ async def test_an_event_that_can_come_no_more_is_missed(town: Town) -> None:
         assert healed.agrees, healed.differences
 
 
+async def test_what_was_forgotten_on_purpose_is_not_missed(town: Town) -> None:
+    async with town.till() as service:
+        await three_days_of_trade(town, service)
+        now = town.clock.now()
+        assert await service.stores.log.forget(received_before=now, up_to=2**62, now=now) > 0
+        assert (await town.reconcile(service)).agrees
+        await town.charge(service)  # what the log begins with from now on
+        await town.deliver(service)
+        begins = town.clock.now()
+        town.simulator.advance(1.5 * DAY)
+        await town.charge(service)
+        await town.deliver(service)
+        town.simulator.advance(DAY)
+        report = await town.reconcile(service)
+        assert report.agrees, report.differences
+        assert report.log_begins == begins
+        town.change('DELETE FROM "StripeEvents" WHERE received_at > ?', begins)
+        report = await town.reconcile(service, undelivered=True)
+        assert kinds(report) == [K.NO_EVENT], "and of what came later everything is missed"
+
+
 async def test_charges_that_tillport_did_not_make_agree_with_an_empty_ledger(town: Town) -> None:
     async with town.till() as service:
         town.simulator.payment_intents.create(

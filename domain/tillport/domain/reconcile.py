@@ -79,6 +79,8 @@ class Report:
     """How many events of the log were compared."""
     movements: int = 0
     attempts: int = 0
+    log_begins: float | None = None
+    """When the log's first event was received, if older ones were forgotten: what was told before, nobody knows."""
     differences: list[Difference] = attrs.field(factory=list)
 
     @property
@@ -223,6 +225,7 @@ class Reconciliation:
         log, report = self.using.log, self.report
         if self._stretch is None:
             head = await log.head()
+            report.log_begins = await self._beginning()
             self._stretch = (await self._first_position(head), head)
             return
         position, last = self._stretch
@@ -236,6 +239,17 @@ class Reconciliation:
         self._stretch = (page.position, last)
         if len(page.events) < _PAGE or page.position >= last:
             report.phase = Phase.MOVEMENTS
+
+    async def _beginning(self) -> float | None:
+        page = await self.using.log.read(after=0, limit=1)
+        if not page.reset:
+            return None
+        return page.events[0].event.received_at if page.events else self.window.until
+
+    def _remembers(self, moment: float) -> bool:
+        """Tell whether the log still holds what it was told of that time: retention may have taken it."""
+        begins = self.report.log_begins
+        return begins is None or moment >= begins + DISORDER_SECONDS
 
     async def _first_position(self, head: int) -> int:
         """Find where in the log the time begins, by halves: positions grow with the time when events were received.
@@ -291,7 +305,9 @@ class Reconciliation:
             self._note(between_movement_and_attempt(movement, attempt))
             if charge_id is not None and (attempt is None or attempt.outcome.charge_id is None):
                 self._note(self._second_charge(key, charge_id, movement.id))
-        if charge_id is not None and not await self._told(charge_id, movement.kind):
+        if charge_id is None or not self._remembers(movement.created):
+            return
+        if not await self._told(charge_id, movement.kind):
             self._untold[charge_id, movement.kind] = without_event(
                 charge_id,
                 movement.kind,
@@ -349,7 +365,9 @@ class Reconciliation:
             message = "The ledger says 'succeeded', and Stripe's books hold no such charge."
             self._note([Difference(kind=DifferenceKind.NO_MOVEMENT, message=message, **ids)])
         kind = MovementKind.CHARGE
-        if (charge_id, kind) not in self._untold and not await self._told(charge_id, kind):
+        if (charge_id, kind) in self._untold or not self._remembers(attempt.started_at):
+            return
+        if not await self._told(charge_id, kind):
             self._untold[charge_id, kind] = without_event(
                 charge_id, kind, attempt_key=attempt.key, payment_intent_id=ids["payment_intent_id"]
             )

@@ -112,6 +112,10 @@ def _print(report: Report, ended_by: TillportError | None) -> None:
     say(f"  {report.logged:>7}  events in the log compared")
     say(f"  {report.movements:>7}  movements in Stripe's books compared")
     say(f"  {report.attempts:>7}  attempts in the ledger compared")
+    if report.log_begins is not None and report.log_begins > span.since:
+        say(
+            f"The log begins at {stamp(report.log_begins)}: whether it was told of what is older can't be compared."
+        )
     for difference in report.differences:
         say()
         say(f"{paint(difference.kind.value, 'red', 'bold')}: {difference.message}")
@@ -154,6 +158,7 @@ def _print_json(report: Report, ended_by: TillportError | None) -> None:
                 "logged": report.logged,
                 "movements": report.movements,
                 "attempts": report.attempts,
+                "log_begins": None if report.log_begins is None else iso(report.log_begins),
                 "differences": [
                     {
                         "kind": one.kind.value,
