@@ -353,6 +353,21 @@ async def test_what_is_minutes_old_is_not_judged(town: Town) -> None:
         assert kinds(await town.reconcile(service)) == [K.NOT_SETTLED]
 
 
+async def test_an_old_attempt_that_was_charged_a_moment_ago_is_not_judged(town: Town) -> None:
+    """Stripe was away for hours, the resolver's next try went through, and the operator reconciles at once."""
+    async with town.till() as service:
+        key = await town.charge(service)
+        town.change(
+            "UPDATE tillport_attempts SET started_at = started_at - 7200, tries = 9 WHERE key = ?", key
+        )
+        report = await town.reconcile(service)
+        assert report.attempts == 1
+        assert report.agrees, report.differences
+        town.change("UPDATE tillport_attempts SET charge_id = 'ch_ghost' WHERE key = ?", key)
+        town.simulator.advance(3600)
+        assert K.NO_MOVEMENT in kinds(await town.reconcile(service)), "but later it is"
+
+
 async def test_an_unknown_outcome_is_told_until_the_resolver_settles_it(town: Town) -> None:
     async with town.till() as service:
         key = await town.charge(service)

@@ -361,6 +361,8 @@ class Reconciliation:
         charge_id = attempt.outcome.charge_id
         if attempt.state is not AttemptState.SUCCEEDED or charge_id is None:
             return
+        if not self.window.judges(attempt.tried_at):
+            return  # the try that charged may be as young as that, however old the attempt
         if charge_id not in self._moved:
             message = "The ledger says 'succeeded', and Stripe's books hold no such charge."
             self._note([Difference(kind=DifferenceKind.NO_MOVEMENT, message=message, **ids)])
