@@ -368,6 +368,19 @@ async def test_an_old_attempt_that_was_charged_a_moment_ago_is_not_judged(town: 
         assert K.NO_MOVEMENT in kinds(await town.reconcile(service)), "but later it is"
 
 
+async def test_an_attempt_that_is_not_settled_is_told_of_once(town: Town) -> None:
+    """The event names a charge that the ledger has never heard of."""
+    async with town.till() as service:
+        key = await town.charge(service)
+        await town.deliver(service)
+        town.simulator.advance(3600)
+        lost = "state = 'unknown', busy_until = 0, outcome_body = '{}', charge_id = NULL, payment_intent_id = NULL"
+        town.change(f"UPDATE tillport_attempts SET {lost} WHERE key = ?", key)
+        report = await town.reconcile(service)
+        assert [(one.kind, one.attempt_key) for one in report.differences] == [(K.NOT_SETTLED, key)]
+        assert report.differences[0].charge_id is not None
+
+
 async def test_an_unknown_outcome_is_told_until_the_resolver_settles_it(town: Town) -> None:
     async with town.till() as service:
         key = await town.charge(service)

@@ -67,6 +67,8 @@ class Difference:
     def about(self) -> tuple[str, str]:
         """What makes it the same difference when two comparisons find it."""
         subject = self.charge_id or self.attempt_key or self.event_id or self.movement_id or ""
+        if self.kind is DifferenceKind.NOT_SETTLED:
+            subject = self.attempt_key or subject  # the ledger itself knows of no charge
         return self.kind.value, subject
 
 
