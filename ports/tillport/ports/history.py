@@ -22,7 +22,9 @@ class EventPage:
 
 
 class MovementKind(StrEnum):
-    """What moved the money. `OTHER` is everything that is not about one charge: payouts, fees, top-ups, …"""
+    """What moved the money. `OTHER` is everything that is not about one charge that was paid: payouts, fees, top-ups, bank
+    debits that are pending or failed, …
+    """
 
     CHARGE = "charge"
     REFUND = "refund"

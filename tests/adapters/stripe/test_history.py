@@ -144,6 +144,24 @@ async def test_lines_name_the_charge_that_they_are_about(server, gateway):
     assert second.cursor is None
 
 
+async def test_a_bank_debit_counts_once_it_is_paid(server, gateway):
+    def debit(number, status):
+        return {"id": f"py_{number}", "object": "charge", "status": status, "metadata": {}}
+
+    back = {"id": "pyr_2", "object": "refund", "charge": "py_2", "status": "succeeded"}
+    lines = [
+        line(1, debit(1, "pending"), "payment"),
+        line(2, debit(2, "failed"), "payment"),
+        line(3, debit(2, "failed"), "payment_failure_refund"),
+        line(4, back, "payment_failure_refund"),
+        line(5, debit(3, "succeeded"), "payment"),
+    ]
+    server.will({"status": 200, "body": {"object": "list", "data": lines, "has_more": False}})
+    page = await StripeHistory(gateway.connection).movements(since=0)
+    kinds = [movement.kind for movement in page.movements]
+    assert kinds == [MovementKind.OTHER] * 4 + [MovementKind.CHARGE]
+
+
 async def test_events_are_the_bytes_that_stripe_listed(server, gateway):
     raw = b'{ "id":"evt_1",\n "n": 1.50, "t":"\\u00e9" }'
     server.will({"status": 200, "body": b'{"data": [' + raw + b'], "has_more": true}'})

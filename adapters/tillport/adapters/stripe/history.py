@@ -31,6 +31,11 @@ class _Source(msgspec.Struct):
     charge: str | None = None
     payment_intent: str | None = None
     metadata: dict[str, str] | None = None
+    status: str | None = None
+
+    @property
+    def is_unpaid_charge(self) -> bool:
+        return self.object == "charge" and self.status in ("pending", "failed")
 
 
 class _Line(msgspec.Struct):
@@ -55,6 +60,8 @@ _KINDS_OF_TYPES = {
     "refund": MovementKind.REFUND,
     "payment_refund": MovementKind.REFUND,
 }
+_FAILURE_REFUND = "payment_failure_refund"
+"""What takes a bank debit that failed out of the books again. No refund was made, so no event tells of one."""
 
 
 @attrs.define(eq=False)
@@ -132,6 +139,10 @@ def _movement(line: _Line) -> Movement:
     if source is not None:
         kind = _KINDS.get(source.object, MovementKind.OTHER)
         charge_id = source.id if kind is MovementKind.CHARGE else source.charge
+        # A bank debit is in the books from its beginning, days before it is known whether it succeeds
+        # (docs.stripe.com/reports/balance-transaction-types).
+        if source.is_unpaid_charge or line.type == _FAILURE_REFUND:
+            kind = MovementKind.OTHER
     else:  # not expanded: the line's own type tells what its source is
         kind = _KINDS_OF_TYPES.get(line.type, MovementKind.OTHER)
         charge_id = line.source if kind is MovementKind.CHARGE and isinstance(line.source, str) else None
