@@ -17,6 +17,7 @@ from tillport.adapters.conformance.samples import event
 from tillport.domain.differences import DifferenceKind
 from tillport.domain.reconcile import Phase, Reconciliation, Report
 from tillport.domain.window import InvalidWindow, window
+from tillport.ports.history import EventPage, MovementPage
 from tillport.ports.ledger import AttemptState, Outcome
 from tillport.ports.payments import GatewayMisconfigured, GatewayUnavailable
 
@@ -188,6 +189,32 @@ async def test_events_of_the_other_mode_are_never_recorded(town: Town) -> None:
         assert await logged_ids(service) == []
         assert set(kinds(run.report)) == {K.NOT_RECORDED}
         assert {one.event_id for one in run.report.differences} == town.stripe_ids()
+
+
+async def test_what_was_tried_out_in_test_mode_is_not_missed_in_live_mode(town: Town) -> None:
+    async with town.till() as service:
+        await town.charge(service)
+        await town.deliver(service)
+        town.simulator.advance(DAY)
+        now = town.clock.now()
+        async with open_reconciling(
+            town.settings, clock=town.clock, stores=service.stores, stripe_http_client=town.client
+        ) as using:
+            quiet = attrs.evolve(using, livemode=True, history=Quiet())
+            run = Reconciliation(quiet, window(since=now - 7 * DAY, now=now))
+            assert await drive(run, town.clock, tell=lambda _report: None) is None
+        assert run.report.attempts == 1
+        assert run.report.agrees, run.report.differences
+
+
+class Quiet:
+    """An account on which nothing has happened yet."""
+
+    async def events(self, **_asked: Any) -> EventPage:
+        return EventPage(events=(), cursor=None)
+
+    async def movements(self, **_asked: Any) -> MovementPage:
+        return MovementPage(movements=(), cursor=None)
 
 
 def test_the_window_is_bounded_by_what_stripe_remembers() -> None:

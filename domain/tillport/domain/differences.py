@@ -169,6 +169,22 @@ def without_event(charge_id: str, kind: MovementKind, **ids: str | None) -> Diff
     )
 
 
+class _Mode(msgspec.Struct):
+    livemode: bool | None = None
+
+
+def is_of_the_other_mode(attempt: Attempt, *, livemode: bool) -> bool:
+    """Tell whether Stripe's answer says that test money was charged where ours is live, or the other way round.
+
+    A till that went live goes on in the database that it was tried out on.
+    """
+    try:
+        mode = msgspec.json.decode(attempt.outcome.body, type=_Mode).livemode
+    except msgspec.MsgspecError:
+        return False
+    return mode is not None and mode is not livemode
+
+
 class _Charge(msgspec.Struct):
     id: str = ""
     captured: bool = False

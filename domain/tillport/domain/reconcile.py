@@ -27,6 +27,7 @@ from tillport.domain.differences import (
     between_money_and_ledger,
     between_movement_and_attempt,
     charged_twice,
+    is_of_the_other_mode,
     taken_by,
     tells_of,
     without_event,
@@ -360,6 +361,8 @@ class Reconciliation:
             self._note([Difference(kind=DifferenceKind.NOT_SETTLED, message=message, **ids)])
         charge_id = attempt.outcome.charge_id
         if attempt.state is not AttemptState.SUCCEEDED or charge_id is None:
+            return
+        if is_of_the_other_mode(attempt, livemode=self.using.livemode):
             return
         if not self.window.judges(attempt.tried_at):
             return  # the try that charged may be as young as that, however old the attempt
