@@ -8,6 +8,7 @@ from tillport.adapters.memory.cursors import MemoryCursors
 from tillport.adapters.memory.event_log import MemoryEventLog
 from tillport.adapters.memory.ledger import MemoryLedger
 from tillport.adapters.runtime.relay import RelayWork
+from tillport.domain.forget import RETENTION
 from tillport.domain.status import RELAY, Status, take_status
 from tillport.ports.effects import Standing
 from tillport.ports.ledger import AttemptState, Outcome
@@ -65,6 +66,7 @@ async def test_consumers_stand_beside_the_relay_and_handlers_bring_their_dead() 
     place = Place()
     await place.reach(RELAY, 0)
     await place.reach("books", 7)
+    await place.reach(RETENTION, 0)  # who forgets holds a lease, and reads nothing
 
     class Queue:
         async def standings(self):

@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 
+from tillport.domain.forget import RETENTION
 from tillport.ports.attempts import AttemptBook
 from tillport.ports.cursors import Cursors
 from tillport.ports.effects import EffectQueue, Standing
@@ -54,6 +55,7 @@ async def take_status(
     """
     positions = dict(await cursors.positions())
     reached = positions.pop(relay, None)
+    positions.pop(RETENTION, None)  # who forgets reads nothing, and would seem to be behind for ever
     head = await log.head()
     waiting = await log.read(after=reached or 0, limit=1) if head > (reached or 0) else None
     doubts = await attempts.doubts(now=now)
