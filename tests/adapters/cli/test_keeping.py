@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tillport.adapters.compose import Secret, Stores, open_stores, system_clock
+from tillport.adapters.compose.effects import open_effect_queue
 from tillport.adapters.conformance.samples import NOON, attempt, event
 from tillport.adapters.sql.testing import PostgresServer
+from tillport.ports.effects import Effect
 from tillport.ports.ledger import AttemptState, Outcome
 
 PERSONAL = b'{"id":"evt_1","data":{"object":{"id":"ch_1","amount":5,"customer":"cus_7","receipt_email":"jenny@x.org"}}}'
@@ -102,3 +104,41 @@ def test_who_is_at_work_is_not_dropped(run, url: str) -> None:
     done = run("consumers", "drop", "report", "--database", url)
     assert done.returncode == 1
     assert "Stop it first" in done.stderr
+
+
+def test_effects_that_can_not_be_read_are_not_taken_for_none(run, server: PostgresServer) -> None:
+    """Somebody may read and write the log and not the effects; one of them still needs an old event."""
+    url = server.create_database()
+    assert run("db", "upgrade", "--database", url).returncode == 0
+
+    async def fill(stores: Stores) -> None:
+        await stores.log.record([event(1), event(2)])
+        async with open_effect_queue(Secret(url)) as queue:
+            await queue.begin("ship", position=0)
+            dead = Effect(handler="ship", event_id="evt_1", position=1, payment_key="pi_1")
+            await queue.enlist("ship", [dead], after=0, position=2)
+
+    with_stores(url, fill)
+    clerk = f"clerk_{url.rpartition('/')[2]}"
+    server.psql(
+        f"CREATE ROLE {clerk} LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {clerk}; "
+        f"GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO {clerk}; "
+        f"REVOKE ALL ON tillport_effects FROM {clerk}",
+        database=url.rpartition("/")[2],
+    )
+    as_clerk = ("--database", url.replace("postgres@", f"{clerk}@"))
+    for words in (["events", "forget", "--older-than", "30d"], ["status"], ["explain", "ch_1"]):
+        done = run(*words, *as_clerk)
+        assert (done.returncode, done.stdout) == (1, ""), words
+        assert "The effects can't be reached now" in done.stderr
+    assert run("events", "list", *as_clerk).returncode == 0, "the log can be read"
+    assert with_stores(url, lambda stores: stores.log.find("evt_1")) is not None
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["explain", "ch_1"], ["events", "forget", "--older-than", "30d"]]
+)
+def test_a_database_that_is_away_is_told_of_as_that_of_the_log(run, words: list[str]) -> None:
+    done = run(*words, "--database", "postgresql://nobody@127.0.0.1:9/none")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "The event log can't be reached now" in done.stderr

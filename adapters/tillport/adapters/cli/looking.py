@@ -23,6 +23,7 @@ def with_effects(
     url = existing_database(effects_database or database, config, check=check)
 
     async def joined(stores: Stores, clock: Clock) -> int:
+        await stores.log.head()  # what is the matter with their database is told of the log first
         async with open_effects_if_any(url, named=named) as effects:
             return await work(stores, effects, clock)
 

@@ -66,35 +66,25 @@ def _check_holds(database_url: Secret, table: str, remedy: str) -> None:
 
 
 @asynccontextmanager
-async def open_effects_if_any(database_url: Secret, *, named: bool) -> AsyncIterator[EffectQueue[Any] | None]:
-    """Open the queue of effects that lives in a database, None if none does.
+async def open_effects_if_any(
+    database_url: Secret, *, named: bool = False
+) -> AsyncIterator[EffectQueue[Any] | None]:
+    """Open the queue of effects that lives in a database, None only if the database has no tables of effects.
 
-    `named`: somebody asked for this very database. Then what keeps it from being read is raised (`LogUnavailable`).
+    Whatever else keeps it from being read is raised (`LogUnavailable`): whoever takes events away must not take a moment's
+    failure for an empty queue, and whoever looks is not told that there are no dead letters. `named`: somebody asked for
+    this very database, so that missing tables are a failure too.
     """
     async with open_effect_queue(database_url) as queue:
-        yield queue if named or await _answers(queue) else None
+        yield queue if named or await _has_tables(queue) else None
 
 
-@asynccontextmanager
-async def open_unfinished_effects(database_url: Secret) -> AsyncIterator[EffectQueue[Any] | None]:
-    """Open the queue of effects, None only if the database has no tables of effects.
-
-    Whoever takes events away must not take a moment's failure for an empty queue. Raises `LogUnavailable`.
-    """
-    async with open_effect_queue(database_url) as queue:
-        try:
-            await queue.standings()
-        except LogUnavailable as error:
-            if "42P01" not in str(error) and "no such table" not in str(error):
-                raise
-            yield None
-            return
-        yield queue
-
-
-async def _answers(queue: EffectQueue[Any]) -> bool:
+async def _has_tables(queue: EffectQueue[Any]) -> bool:
     try:
         await queue.standings()
-    except LogUnavailable:
-        return False  # the log in the same database answers: there are no tables of effects
+    except LogUnavailable as error:
+        # PostgreSQL's name for it, or SQLite's words.
+        if "42P01" not in str(error) and "no such table" not in str(error.__cause__):
+            raise
+        return False
     return True

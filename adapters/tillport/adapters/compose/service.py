@@ -172,7 +172,7 @@ async def open_service(
 def _retention(
     settings: Settings, stores: Stores, clock: Clock, owner: str, *, own_stores: bool
 ) -> RetentionWork:
-    from tillport.adapters.compose.looking import open_unfinished_effects
+    from tillport.adapters.compose.looking import open_effects_if_any
 
     assert settings.retention_days is not None, "asked before"
     return RetentionWork(
@@ -182,7 +182,7 @@ def _retention(
         owner=owner,
         keep_seconds=settings.retention_days * 86_400,
         # Stores that were handed in say nothing of where effects are.
-        effects=lambda: open_unfinished_effects(settings.database_url) if own_stores else nullcontext(),
+        effects=lambda: open_effects_if_any(settings.database_url) if own_stores else nullcontext(),
     )
 
 
