@@ -1,5 +1,6 @@
 """`GET /metrics`: the numbers that alerts are made of, for who has a server key."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -107,6 +108,26 @@ async def test_an_outage_of_the_database_is_told_beside_what_the_process_knows(t
         assert found["tillport_store_up"] == 0
         assert "tillport_relay_lag_seconds" not in found, "what is not known is not said to be 0"
         assert "tillport_ingest_waiting_events" in found
+
+
+async def test_effects_that_are_away_do_not_hide_how_the_log_fares(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging:
+        """A database that takes connections and never answers."""
+
+        async def standings(self) -> Any:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("tillport.adapters.litestar.metrics.STATUS_SECONDS", 1.0)
+    monkeypatch.setattr("tillport.adapters.compose.metrics.EFFECTS_SECONDS", 0.1, raising=False)
+    async with town.till() as service:
+        await service.till.charge(ChargeOrder("tok_visa", Money(1250, "usd")), caller=SHOP)
+        await town.deliver(service)
+        effects: Any = Hanging()
+        found = numbers(await scrape(service.app(effects=effects)))
+    assert found["tillport_store_up"] == 1
+    assert found["tillport_relay_lag_events"] > 0
 
 
 def test_names_from_outside_can_not_break_the_format() -> None:

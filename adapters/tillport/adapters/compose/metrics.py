@@ -1,7 +1,8 @@
 """What a service tells of itself, for `GET /metrics`."""
 
+import asyncio
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from tillport.adapters.compose.service import Service
     from tillport.adapters.litestar.metrics import Metric
 
+EFFECTS_SECONDS: Final = 2.0
+"""How long the effects may take to answer. Less than the whole look may (`STATUS_SECONDS`), which must not fail on their account."""
+
 
 def metrics_of(service: "Service", *, effects: EffectQueue[Any] | None = None) -> "HTTPRouteHandler":
     """Return the handler of `GET /metrics` for a service, and for the queue of effects. Needs `tillport[litestar]`."""
@@ -26,8 +30,9 @@ def metrics_of(service: "Service", *, effects: EffectQueue[Any] | None = None) -
         if effects is None:
             return found
         try:
-            return attrs.evolve(found, standings=tuple(await effects.standings()))
-        except LogUnavailable:
+            async with asyncio.timeout(EFFECTS_SECONDS):
+                return attrs.evolve(found, standings=tuple(await effects.standings()))
+        except (LogUnavailable, TimeoutError):
             return found  # another database, perhaps: that it is away must not hide how the log fares
 
     return metrics_handler(service.keys, status, lambda: process_metrics(service))
