@@ -174,6 +174,13 @@ def test_the_environment_wins_over_the_file_and_arguments_over_both(tmp_path: Pa
     assert settings.amount_minor_max == {"eur": 5000}
 
 
+@pytest.mark.parametrize(("name", "value"), [("host", ""), ("host", " "), ("port", 70_000)])
+def test_what_the_command_line_says_is_read_as_carefully(name: str, value: object) -> None:
+    """An empty host would listen on every address: `--host "$HOST"`, where nobody set it."""
+    with pytest.raises(SettingsRefused, match=f"{name}: must be"):
+        read_settings({}, overrides={name: value})
+
+
 def test_a_file_with_an_unknown_setting_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "till.toml"
     file.write_text('signing_secret = "whsec_hidden"\n')

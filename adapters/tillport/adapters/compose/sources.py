@@ -46,6 +46,7 @@ def read_settings(
         given = environment.get(variable(name))
         if given is not None and given.strip():  # set to nothing is how a shell unsets
             raw[name] = (variable(name), given)
+    raw |= {name: (name, value) for name, value in (overrides or {}).items()}
     problems = _slips(environment)
     values: dict[str, Any] = {}
     for name, (place, value) in raw.items():
@@ -57,7 +58,7 @@ def read_settings(
         raise SettingsRefused(
             "\n".join(["These settings can't be read:", *(f"  - {line}" for line in problems)])
         )
-    return Settings(**values | dict(overrides or {}))
+    return Settings(**values)
 
 
 def _table(file: Path) -> dict[str, object]:
