@@ -41,6 +41,18 @@ async def test_a_selector_narrows_it(log) -> None:
     assert [one.id for one in channel.messages] == ["evt_4"]
 
 
+async def test_what_retention_took_is_told(log) -> None:
+    await log.forget(received_before=2**40, up_to=4, now=0)
+    channel = MemoryChannel(ManualClock())
+    assert (await replay_once(log, channel, after=0, up_to=10)).reset
+    assert not (await replay_once(log, channel, after=4, up_to=10)).reset
+    queue = MemoryEffectQueue()
+    await queue.begin("ship", position=10)
+    options = {"handler": "ship", "in_order": False, "up_to": 10}
+    assert (await reenlist_once(log, queue, after=0, **options)).reset
+    assert not (await reenlist_once(log, queue, after=4, **options)).reset
+
+
 async def test_what_the_courier_never_takes_holds_up_nobody(log) -> None:
     class Picky(MemoryChannel):
         async def publish(self, messages):

@@ -19,12 +19,16 @@ from tillport.ports.selector import Selector
 
 @attrs.frozen(kw_only=True)
 class Replayed:
-    """What one step did; go on from `position` while there is `more`. `refused` are ids that the channel never takes."""
+    """What one step did; go on from `position` while there is `more`. `refused` are ids that the channel never takes.
+
+    `reset`: events after the position asked for are gone (retention), so that this was not everything.
+    """
 
     published: int
     refused: tuple[str, ...]
     position: int
     more: bool
+    reset: bool = False
 
 
 async def replay_once(
@@ -51,6 +55,7 @@ async def replay_once(
         refused=tuple(refused),
         position=min(page.position, up_to),
         more=len(page.events) >= batch_size and page.position < up_to,
+        reset=page.reset,
     )
 
 
@@ -62,11 +67,15 @@ class UnknownHandler(TillportError):
 
 @attrs.frozen(kw_only=True)
 class Reenlisted:
-    """What one step did. `offered` counts events; those that the handler has are not enlisted again."""
+    """What one step did. `offered` counts events; those that the handler has are not enlisted again.
+
+    `reset` is as in `Replayed`.
+    """
 
     offered: int
     position: int
     more: bool
+    reset: bool = False
 
 
 async def reenlist_once(
@@ -110,4 +119,5 @@ async def reenlist_once(
                 offered=len(effects),
                 position=min(page.position, last),
                 more=len(page.events) >= batch_size and page.position < last,
+                reset=page.reset,
             )

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tillport.adapters.compose import Secret, open_stores, system_clock
-from tillport.adapters.conformance.samples import event
+from tillport.adapters.conformance.samples import NOON, event
 
 
 def test_events_are_listed_oldest_first(run, database: str) -> None:
@@ -77,6 +77,29 @@ def test_the_tail_shows_what_comes(database: str) -> None:
         tail.send_signal(2)
         assert tail.wait(30) == 130
         tail.stdout.close()
+
+
+def test_the_tail_says_that_what_it_was_to_begin_with_is_gone(database: str) -> None:
+    async def forget() -> None:
+        async with open_stores(Secret(database), system_clock()) as stores:
+            await stores.log.forget(received_before=NOON + 2, up_to=3, now=NOON)
+
+    asyncio.run(forget())
+    tail = subprocess.Popen(
+        [sys.executable, "-m", "tillport.adapters.cli", "events", "tail", "--after", "0"],
+        env=os.environ | {"TILLPORT_DATABASE_URL": database},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert tail.stdout is not None
+        assert tail.stderr is not None
+        assert "evt_2" in tail.stdout.readline()
+        assert "Older events are gone" in tail.stderr.readline()
+    finally:
+        tail.send_signal(2)
+        tail.communicate(timeout=30)
 
 
 def test_a_payment_is_listed_whole_by_any_of_its_ids(run, tmp_path) -> None:

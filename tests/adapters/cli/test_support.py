@@ -108,6 +108,16 @@ def test_a_handler_is_given_what_it_never_had(run, worked: str) -> None:
     assert "no handler 'mail'" in unknown.stderr
 
 
+def test_who_is_handed_events_again_hears_that_older_ones_are_gone(run, worked: str) -> None:
+    forgotten = run("events", "forget", "--older-than", "1d", "--database", worked)
+    assert "1 event forgotten" in forgotten.stdout, "the dead letter holds the others back"
+    for after, told in (("0", True), ("1", False)):
+        done = run("events", "replay", "--handler", "ship", "--after", after, "--database", worked)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("Offered 2 events")
+        assert ("Older events are gone" in done.stderr) is told
+
+
 def test_without_effects_there_is_nobody_to_hand_events_to(run, database: str) -> None:
     with closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as file, file:
         file.execute("DROP TABLE IF EXISTS tillport_effects")

@@ -12,12 +12,13 @@ from tillport.adapters.cli.moments import moment, stamp
 from tillport.adapters.cli.terminal import complain, hand_over, paint, say
 from tillport.adapters.compose import Secret, Stores, open_stores, read_settings
 from tillport.adapters.compose.looking import check_log
-from tillport.domain.notify import follow
+from tillport.domain.notify import Reset, follow
 from tillport.domain.selector import parse_selector
 from tillport.ports.clock import Clock
 from tillport.ports.event_log import Event, EventLog, RecordedEvent
 from tillport.ports.selector import AllOf, Compare, Selector
 
+GONE = "Older events are gone: the log is kept for a limited time."
 _PAGE = 500
 
 
@@ -71,7 +72,7 @@ def list_events(
         while left > 0:
             page = await stores.log.read(after=position, where=where, limit=min(left, _PAGE))
             if page.reset:
-                complain("Older events are gone: the log is kept for a limited time.")
+                complain(GONE)
             for recorded in page.events:
                 say(_line(recorded, as_json=as_json))
             left -= len(page.events)
@@ -119,6 +120,8 @@ def tail_events(
         ):
             if isinstance(heard, RecordedEvent):
                 say(_line(heard, as_json=as_json))
+            elif isinstance(heard, Reset):
+                complain(GONE)
         return 0
 
     return with_stores(work, database, config)

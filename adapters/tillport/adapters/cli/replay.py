@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tillport.adapters.cli.events import Wanted, columns, with_stores
+from tillport.adapters.cli.events import GONE, Wanted, columns, with_stores
 from tillport.adapters.cli.looking import with_effects
 from tillport.adapters.cli.terminal import complain, hand_over, say
 from tillport.adapters.compose import Secret, SettingsRefused, Stores, read_settings
@@ -59,6 +59,8 @@ def replay_events(
         async with open_courier(url) as channel:
             while position < last:
                 done = await replay_once(stores.log, channel, after=position, up_to=last, where=where)
+                if done.reset:
+                    complain(GONE)
                 position = done.position
                 published += done.published
                 refused += len(done.refused)
@@ -101,6 +103,8 @@ def _to_handler(
                 up_to=last,
                 where=where,
             )
+            if done.reset:
+                complain(GONE)
             position, more = done.position, done.more
             offered += done.offered
         say(f"Offered {offered} events to {handler!r}; it takes those that it never had.")
@@ -121,7 +125,7 @@ def export_events(
         while position < last:
             page = await stores.log.read(after=position, where=where, limit=_PAGE)
             if page.reset:
-                complain("Older events are gone: the log is kept for a limited time.")
+                complain(GONE)
             found = [recorded for recorded in page.events if recorded.position <= last]
             hand_over("".join(f"{exported(recorded)}\n" for recorded in found).encode())
             count += len(found)
