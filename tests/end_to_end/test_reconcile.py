@@ -1,6 +1,7 @@
 """Webhooks are lost for days, records are broken one by one: reconciling finds every bit of it, and changes nothing else."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from high_street import DAY, Town
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stripe import APIConnectionError
 
 from tillport.adapters.cli.reconcile import reconcile
 from tillport.adapters.compose import Secret, Service
@@ -20,6 +22,7 @@ from tillport.domain.window import InvalidWindow, window
 from tillport.ports.history import EventPage, MovementPage
 from tillport.ports.ledger import AttemptState, Outcome
 from tillport.ports.payments import GatewayMisconfigured, GatewayUnavailable
+from tillport.simulator.sdk import SimulatorHTTPClient
 
 K = DifferenceKind
 
@@ -540,6 +543,31 @@ async def test_a_run_that_ends_early_says_how_to_go_on(town: Town, capsys) -> No
     )
     assert code == 1
     assert "Go on with: tillport reconcile --since" in capsys.readouterr().err
+
+
+async def test_who_goes_on_is_told_that_the_beginning_is_not_compared(town: Town, capsys) -> None:
+    class Leaving(SimulatorHTTPClient):
+        """Stripe, out of reach after some pages."""
+
+        pages = 4
+
+        async def request_async(self, *asked: Any, **more: Any) -> Any:
+            self.pages -= 1
+            if self.pages < 0:
+                raise APIConnectionError("out of reach", should_retry=False)
+            return await super().request_async(*asked, **more)
+
+    async with town.till() as service:
+        key = await town.charge(service)
+        town.simulator.advance(6.8 * DAY)
+    town.change("UPDATE tillport_attempts SET state = 'declined' WHERE key = ?", key)
+    options: dict[str, Any] = {"clock": town.clock, "pauses_seconds": ()}
+    leaving = Leaving(town.simulator)
+    assert await reconcile(town.settings, since="7d", stripe_http_client=leaving, **options) == 1
+    narrower, whole = re.findall(r"tillport reconcile --since (\S+)", capsys.readouterr().err)
+    assert await reconcile(town.settings, since=narrower, stripe_http_client=town.client, **options) == 0
+    assert await reconcile(town.settings, since=whole, stripe_http_client=town.client, **options) == 1
+    assert "charged_against_ledger" in capsys.readouterr().out
 
 
 async def test_what_waiting_does_not_help_ends_at_once(town: Town) -> None:

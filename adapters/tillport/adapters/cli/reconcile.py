@@ -136,10 +136,15 @@ def _how_to_go_on(report: Report) -> None:
     if report.caught_up_to > report.window.listed_from:
         complain(f"Everything that Stripe lists before {stamp(report.caught_up_to)} is recorded.")
     complain(f"Go on with: tillport reconcile --since {_resume(report)}")
+    if _resume(report) != iso(report.window.since):
+        complain(
+            "That records the rest, and compares from there on alone. What is older is compared as well by: "
+            f"tillport reconcile --since {iso(report.window.since)}"
+        )
 
 
 def _resume(report: Report) -> str:
-    """Return where a later run should begin: what was recorded stays, and comparing needs the time as a whole."""
+    """Return where recording goes on: what was recorded stays. Who is past that compares the time as a whole."""
     events_done = report.phase is not Phase.EVENTS
     return iso(report.window.since if events_done else max(report.window.since, report.caught_up_to))
 
