@@ -38,6 +38,18 @@ def test_tables_of_a_newer_version_are_told_and_left_alone(run, tmp_path) -> Non
         assert "Run: tillport db upgrade" not in done.stderr
 
 
+def test_a_file_that_is_in_use_or_has_a_hosts_tables_is_told_as_such(run, tmp_path) -> None:
+    with closing(sqlite3.connect(tmp_path / "tillport.sqlite3", isolation_level=None)) as file:
+        file.execute("CREATE TABLE tillport_attempts (key TEXT)")
+        file.execute("BEGIN IMMEDIATE")
+        held_up = run("db", "upgrade")
+        file.execute("ROLLBACK")
+        not_ours = run("db", "upgrade")
+    assert (held_up.returncode, not_ours.returncode) == (1, 1)
+    assert "Nothing was changed. Try again" in held_up.stderr
+    assert "a host's own migrations perhaps" in not_ours.stderr
+
+
 def test_the_sql_is_printed_without_a_database(run) -> None:
     done = run("db", "upgrade", "--sql", "--database", "postgresql://nobody:hunter2@127.0.0.1:9/none")
     assert done.returncode == 0

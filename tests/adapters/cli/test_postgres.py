@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tillport.adapters.cli.demo.http import call
+from tillport.adapters.sql.migrate import on_database, upgrade
+from tillport.adapters.sql.schema import metadata_for
 from tillport.adapters.sql.testing import PostgresServer
 from tillport.simulator import sign
 
@@ -66,6 +69,28 @@ def test_what_differs_is_told(run, settings, server) -> None:
     done = run("db", "check", **settings)
     assert done.returncode == 1
     assert "tillport_aliases" in done.stderr
+
+
+def test_an_upgrade_that_is_held_up_says_by_what(run, settings) -> None:
+    url = settings["database_url"]
+    on_database(url, lambda connection: upgrade(connection, revision="0001"))
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        with engine.connect() as backup:
+            backup.execute(sa.text("LOCK TABLE tillport_order IN ACCESS SHARE MODE"))
+            done = run("db", "upgrade", **settings)
+    finally:
+        engine.dispose()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Nothing was changed. Try again" in done.stderr
+    assert run("db", "upgrade", **settings).returncode == 0
+
+
+def test_tables_that_a_host_made_are_left_to_the_host(run, settings) -> None:
+    on_database(settings["database_url"], metadata_for("postgresql").create_all)
+    done = run("db", "upgrade", **settings)
+    assert done.returncode == 1
+    assert "a host's own migrations perhaps" in done.stderr
 
 
 def test_the_sql_that_is_printed_makes_the_same_tables(run, settings, server) -> None:

@@ -4,7 +4,7 @@ Needs Alembic, which is imported when it is needed: a till on SQLite makes its t
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tillport.adapters.compose.secret import Secret
 from tillport.adapters.compose.stores import readable, sqlite_path
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["DatabaseUnavailable", "check_database", "database_sql", "upgrade_database"]
 
 T = TypeVar("T")
+
+_HELD_UP: Final = ("55P03", "SQLITE_BUSY")
+_IS_THERE: Final = "42P07"
 
 
 class DatabaseUnavailable(TillportError):
@@ -57,8 +60,21 @@ def _on(database_url: Secret, work: Callable[[Any], T]) -> T:
     try:
         return on_database(database_url.reveal(), work)
     except Exception as error:  # noqa: BLE001 - the drivers' errors have no common root, and may quote the URL
-        kind = type(error).__name__
-    raise DatabaseUnavailable(
-        f"The database could not be used ({kind}).",
-        remedy="Is it there, and may this user change its tables?",
-    )
+        kind, remedy = type(error).__name__, _remedy(error)
+    raise DatabaseUnavailable(f"The database could not be used ({kind}).", remedy=remedy)
+
+
+def _remedy(error: Exception) -> str:
+    cause = getattr(error, "orig", error)
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    if code in _HELD_UP:
+        return (
+            "Somebody has its tables in use for long: a backup, or a transaction that was left open. Nothing was changed. "
+            "Try again when that is over."
+        )
+    if code == _IS_THERE or "already exists" in str(cause):
+        return (
+            "It has tables of Tillport's that `tillport db upgrade` did not make: whoever did, a host's own migrations perhaps, "
+            "brings them up to date. Nothing was changed."
+        )
+    return "Is it there, and may this user change its tables?"
