@@ -69,6 +69,7 @@ def test_what_differs_is_told(run, settings, server) -> None:
     done = run("db", "check", **settings)
     assert done.returncode == 1
     assert "tillport_aliases" in done.stderr
+    assert "Run: tillport db upgrade" not in done.stderr, "it would find nothing to do"
 
 
 def test_an_upgrade_that_is_held_up_says_by_what(run, settings) -> None:
@@ -86,8 +87,17 @@ def test_an_upgrade_that_is_held_up_says_by_what(run, settings) -> None:
     assert run("db", "upgrade", **settings).returncode == 0
 
 
-def test_tables_that_a_host_made_are_left_to_the_host(run, settings) -> None:
+def test_tables_that_a_host_made_are_left_to_the_host(run, settings, server) -> None:
     on_database(settings["database_url"], metadata_for("postgresql").create_all)
+    done = run("db", "check", **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Whoever made them" in done.stdout
+    database = settings["database_url"].rpartition("/")[2]
+    server.psql("ALTER TABLE tillport_order ALTER COLUMN position DROP IDENTITY", database=database)
+    done = run("db", "check", **settings)
+    assert done.returncode == 1
+    assert "the host's own migrations" in done.stderr
+    assert "tillport_order" in done.stderr
     done = run("db", "upgrade", **settings)
     assert done.returncode == 1
     assert "a host's own migrations perhaps" in done.stderr

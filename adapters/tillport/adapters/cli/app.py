@@ -487,7 +487,10 @@ def drop(
 @db.command
 def upgrade(
     *,
-    sql: Annotated[bool, Parameter(negative="", help="Only print the SQL, and reach no database.")] = False,
+    sql: Annotated[
+        bool,
+        Parameter(negative="", help="Only print the SQL of all migrations, and reach no database."),
+    ] = False,
     database: Database = None,
     config: Config = None,
 ) -> int:

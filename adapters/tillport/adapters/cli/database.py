@@ -10,7 +10,7 @@ from tillport.adapters.compose.looking import check_is_there
 
 
 def upgrade(*, as_sql: bool, database: str | None, config: Path | None) -> int:
-    """Bring the tables up to date, or print the SQL that would."""
+    """Bring the tables up to date, or print the SQL of every migration."""
     url = _url(database, config)
     if as_sql:
         say(database_sql(url))
@@ -27,18 +27,29 @@ def upgrade(*, as_sql: bool, database: str | None, config: Path | None) -> int:
 def check(*, database: str | None, config: Path | None) -> int:
     """Say whether this version of Tillport may work on the database; 1 if it may not."""
     found = check_database(existing_database(database, config, check=check_is_there))
+    if found.ok and found.revision is None:
+        say(
+            "The tables are as this version of Tillport wants them. Whoever made them brings them up to date."
+        )
+        return 0
     if found.ok:
         say(f"The database is at revision {found.revision}, as this version of Tillport wants it.")
         return 0
     if _is_newer(found.revision, found.wanted):
         return 1
     complain(
-        f"The database is at revision {found.revision or 'none'}, and this version of Tillport wants {found.wanted}. "
-        "Run: tillport db upgrade"
+        f"The database is at revision {found.revision or 'none'}. {_advice(found.revision, found.wanted)}"
     )
     for difference in found.differences:
         complain(difference)
     return 1
+
+
+def _advice(revision: str | None, wanted: str) -> str:
+    if revision == wanted:
+        return "Its tables were changed since, and are not as this version of Tillport wants them:"
+    host = ", or the host's own migrations if those make its tables" if revision is None else ""
+    return f"This version of Tillport wants {wanted}. Run: tillport db upgrade{host}."
 
 
 def _is_newer(revision: str | None, wanted: str) -> bool:

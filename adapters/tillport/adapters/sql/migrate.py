@@ -36,7 +36,7 @@ class Check:
     """How a database stands to this version of Tillport."""
 
     revision: str | None
-    """The migration it is at, None if it has none of our tables."""
+    """The migration of ours that it is at, None if none was run: it has no tables yet, or a host made them."""
     wanted: str
     """The migration that this version needs."""
     differences: tuple[str, ...]
@@ -44,8 +44,8 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether this version of Tillport may work on the database."""
-        return self.revision == self.wanted and not self.differences
+        """Whether this version of Tillport may work on the database: whoever made the tables, they are as it knows them."""
+        return self.revision in (self.wanted, None) and not self.differences
 
 
 def upgrade(connection: Connection, *, revision: str = "head") -> None:
