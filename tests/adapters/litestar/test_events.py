@@ -83,11 +83,21 @@ async def test_ready_says_whether_the_log_can_be_read(world, client):
 
 
 class HangingLog:
+    """It does not answer, and waits for its server when it is told to stop."""
+
+    def __init__(self):
+        self.over = asyncio.Event()
+
     async def head(self):
-        await asyncio.sleep(3600)
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await self.over.wait()
 
 
 async def test_a_log_that_does_not_answer_is_not_ready(world, monkeypatch):
     monkeypatch.setattr("tillport.adapters.litestar.health.READY_SECONDS", 0.05)
-    async with world.client(attrs.evolve(world.till, log=HangingLog())) as client:
+    log = HangingLog()
+    async with world.client(attrs.evolve(world.till, log=log)) as client, asyncio.timeout(5):
         assert (await client.get("/ready")).status_code == 503
+        log.over.set()

@@ -1,6 +1,5 @@
 """What a service tells of itself, for `GET /metrics`."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +22,7 @@ EFFECTS_SECONDS: Final = 2.0
 def metrics_of(service: "Service", *, effects: EffectQueue[Any] | None = None) -> "HTTPRouteHandler":
     """Return the handler of `GET /metrics` for a service, and for the queue of effects. Needs `tillport[litestar]`."""
     from tillport.adapters.litestar.metrics import metrics_handler
+    from tillport.adapters.litestar.within import within
 
     async def status() -> Status:
         stores = service.stores
@@ -30,8 +30,8 @@ def metrics_of(service: "Service", *, effects: EffectQueue[Any] | None = None) -
         if effects is None:
             return found
         try:
-            async with asyncio.timeout(EFFECTS_SECONDS):
-                return attrs.evolve(found, standings=tuple(await effects.standings()))
+            standings = await within(EFFECTS_SECONDS, effects.standings())
+            return attrs.evolve(found, standings=tuple(standings))
         except (LogUnavailable, TimeoutError):
             return found  # another database, perhaps: that it is away must not hide how the log fares
 

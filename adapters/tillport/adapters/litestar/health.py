@@ -1,13 +1,12 @@
 """Health, for whoever supervises the process: `/health` says that it runs, `/ready` that it can work."""
 
-import asyncio
-
 import msgspec
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.refusals import Busy
+from tillport.adapters.litestar.within import within
 from tillport.ports.event_log import LogUnavailable
 
 READY_SECONDS = 5.0
@@ -28,8 +27,7 @@ def health_handlers(door: Door) -> list[HTTPRouteHandler]:
         if door.streams.stopped:
             raise Busy("The service is stopping.", remedy="Send requests to another process.")
         try:
-            async with asyncio.timeout(READY_SECONDS):
-                position = await door.till.log.head()
+            position = await within(READY_SECONDS, door.till.log.head())
         except TimeoutError as error:
             raise LogUnavailable(
                 f"The event log did not answer within {READY_SECONDS:.0f} seconds.",

@@ -5,9 +5,8 @@ Twenty gauges don't need a library: the format is a page
 itself, so alerts take the maximum over processes: `max(tillport_relay_lag_seconds) > 60`.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import attrs
 from litestar import Response, get
@@ -15,6 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from tillport.adapters.litestar.access import caller_of, server_only
 from tillport.adapters.litestar.replies import AnyRequest
+from tillport.adapters.litestar.within import within
 from tillport.domain.status import Status
 from tillport.ports.access import KeyRing
 from tillport.ports.event_log import LogUnavailable
@@ -36,7 +36,7 @@ class Metric:
 
 
 def metrics_handler(
-    keys: KeyRing, status: Callable[[], Awaitable[Status]], process: Callable[[], Iterable[Metric]]
+    keys: KeyRing, status: Callable[[], Coroutine[Any, Any, Status]], process: Callable[[], Iterable[Metric]]
 ) -> HTTPRouteHandler:
     """Return the handler of `GET /metrics`. Needs a server key, as `Authorization: Bearer`.
 
@@ -49,8 +49,7 @@ def metrics_handler(
         """Return how the till fares."""
         server_only(caller_of(request.scope, keys))
         try:
-            async with asyncio.timeout(STATUS_SECONDS):
-                found = [Metric("tillport_store_up", _UP, 1), *of_status(await status())]
+            found = [Metric("tillport_store_up", _UP, 1), *of_status(await within(STATUS_SECONDS, status()))]
         except (LogUnavailable, LedgerUnavailable, TimeoutError):
             found = [Metric("tillport_store_up", _UP, 0)]
         return Response(
