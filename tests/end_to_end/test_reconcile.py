@@ -220,6 +220,20 @@ class Quiet:
         return MovementPage(movements=(), cursor=None)
 
 
+async def test_test_events_are_kept_out_of_a_log_of_live_payments(town: Town, capsys) -> None:
+    """Somebody names the live database, and the key in their environment is the one for trying things out."""
+    async with town.till() as service:
+        await town.charge(service)
+        town.simulator.advance(DAY)
+        await service.stores.log.record([event(1, livemode=True)])
+        code = await reconcile(
+            town.settings, since="7d", clock=town.clock, stripe_http_client=town.client, pauses_seconds=()
+        )
+        assert code == 1
+        assert "this database holds live payments" in capsys.readouterr().err
+        assert await logged_ids(service) == ["evt_1"]
+
+
 def test_the_window_is_bounded_by_what_stripe_remembers() -> None:
     assert window(since=0.0, now=100 * DAY) == window(since=70 * DAY - 1, now=100 * DAY)
     assert not window(since=70 * DAY, now=100 * DAY).cut

@@ -33,6 +33,7 @@ from tillport.domain.differences import (
     without_event,
 )
 from tillport.domain.listed import listed_events, unlisted
+from tillport.domain.verify import WrongMode
 from tillport.domain.window import (
     EDGE_SECONDS,
     SLICE_EVENTS_MAX,
@@ -118,7 +119,7 @@ class Reconciliation:
     """One run of the walk. Call `step` until `report.complete`; look at `report` whenever you like.
 
     A step that raises (`GatewayUnavailable`, `LogUnavailable`, `LedgerUnavailable`) may be called again: it
-    does its piece anew. With `undelivered` only events are listed that some webhook endpoint has not acknowledged,
+    does its piece anew. The first raises `WrongMode` for a test key on a log of live payments. With `undelivered` only events are listed that some webhook endpoint has not acknowledged,
     which is quicker after an outage and finds nothing that was acknowledged and then lost.
     """
 
@@ -164,6 +165,8 @@ class Reconciliation:
 
     async def _events(self) -> None:
         report = self.report
+        if report.caught_up_to == self.window.listed_from:
+            await self._check_mode()
         begin, until = report.caught_up_to, self.window.until
         # Whole seconds, as Stripe counts: two slices must not share one.
         end = min(float(int(begin + self._seconds)), until)
@@ -181,6 +184,21 @@ class Reconciliation:
         self._seconds = next_slice_seconds(self._seconds, len(bodies))
         if end >= until:
             report.phase = Phase.LOG
+
+    async def _check_mode(self) -> None:
+        """Keep test events out of a log of live payments: whoever reads it would take them for such (promise 2).
+
+        The other way round a till went live in the database that it was tried out on. Raises `WrongMode`.
+        """
+        if self.using.livemode:
+            return
+        log = self.using.log
+        page = await log.read(after=max(0, await log.head() - _PAGE), limit=_PAGE)
+        if any(one.event.livemode for one in page.events):
+            raise WrongMode(
+                "The Stripe key is of test mode, and this database holds live payments: nothing was recorded.",
+                remedy="Take the live key, or name the database of the test till.",
+            )
 
     async def _listed(self, begin: float, end: float) -> list[bytes] | None:
         """Return what Stripe lists of a slice, None if it is too much for one."""
