@@ -319,3 +319,17 @@ async def test_an_alias_is_found_by_index(store, alias) -> None:
     assert not [line for line in lines if line.startswith("SCAN")], lines
     assert any("ix_StripeEvents_id" in line for line in lines), lines
     assert any("ix_StripeEvents_payment_key" in line for line in lines), lines
+
+
+async def test_a_file_that_may_not_be_written_to_is_told_with_what_it_takes(tmp_path) -> None:
+    """As for a user who may read the file alone: SQLite takes one by a later version's hand for read-only, too."""
+    path = tmp_path / "till.sqlite3"
+    async with aclosing(SqliteStore(path)) as store:
+        await SqliteEventLog(store).record([event(1)])
+    header = bytearray(path.read_bytes())
+    header[18] = 3  # the version of the format that one must know to write (sqlite.org/fileformat.html)
+    path.write_bytes(header)
+    async with aclosing(SqliteStore(path)) as store:
+        with pytest.raises(LogUnavailable, match="SQLITE_READONLY") as refused:
+            await SqliteEventLog(store).record([event(2)])
+    assert "may this user write to it and to its folder" in refused.value.remedy

@@ -63,7 +63,8 @@ def _told_as(error_type: type[TillportError], what: str) -> Iterator[None]:
     except StoreUnavailable as error:
         raise error_type(
             f"{what} can't be reached now. {error}",
-            remedy="Look at the database file: is it there, unlocked, on a disk with room? Then try again.",
+            remedy="Look at the database file: is it there, unlocked, on a disk with room, and may this user write to it and "
+            "to its folder (who only reads has to, as well)? Then try again.",
         ) from error
 
 
