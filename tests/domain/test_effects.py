@@ -18,6 +18,12 @@ class Refusing(MemoryEffectQueue):
 
     refuses = frozenset()
     refuses_alone = False
+    keeps = False
+
+    async def give_back(self, effects, *, now):
+        if self.keeps:
+            raise LogUnavailable("no connection is free")
+        await super().give_back(effects, now=now)
 
     async def perform(self, effects, run):
         if self.refuses & {one.event_id for one in effects} and (len(effects) == 1 or not self.refuses_alone):
@@ -213,6 +219,22 @@ async def test_an_outage_in_the_middle_of_a_round_leaves_failures_written_and_th
         await world.work(handler)
     due = {one.event_id: (one.tries, one.claims) for one in await world.queue.list(states=[EffectState.DUE])}
     assert due == {"evt_1": (1, 1), "evt_2": (0, 0), "evt_3": (0, 0)}
+
+
+async def test_an_outage_that_takes_nothing_back_counts_as_no_worker_lost_either(world) -> None:
+    await world.log.record([event(1), event(2), event(3)])
+    handler = world.handler(retries=Retries(most_tries=1))
+    await world.enlist(handler)
+    owed: list = []
+    world.queue.refuses, world.queue.keeps = {"evt_1"}, True
+    for _ in range(3):
+        with pytest.raises(LogUnavailable):
+            await world.work(handler, lease_seconds=5, owed=owed)
+        world.clock.advance(5)
+    world.queue.refuses, world.queue.keeps = set(), False
+    assert (await world.work(handler, owed=owed)).done == 3
+    assert await world.queue.list() == []
+    assert owed == []
 
 
 async def test_an_event_that_the_log_lost_is_a_dead_letter_at_once(world) -> None:

@@ -96,20 +96,25 @@ async def work_once(
     *,
     lease_seconds: float = 10.0,
     limit: int = 50,
+    owed: list[Effect] | None = None,
 ) -> Worked:
     """Claim what is due for a handler, perform it, and postpone or bury what fails. Raises `LogUnavailable`.
 
     A handler's own exceptions never escape from here. A claim ends after `lease_seconds`; a round that takes longer
-    is finished all the same.
+    is finished all the same. `owed` is for the caller to keep from round to round: claims that were not begun and that
+    the database did not take back. The next round gives them back first, for nobody may take them for lost workers'.
     """
+    owed = [] if owed is None else owed
+    await _give_back(owed, queue, clock)
     now = clock.now()
     claimed = await queue.claim(handler.name, now=now, until=now + lease_seconds, limit=limit)
     if not claimed:
         return Worked()
+    owed.extend(claimed)
     try:
         events = await _events_of(claimed, log)
     except LogUnavailable:
-        await queue.give_back(claimed, now=clock.now())
+        await _give_back(owed, queue, clock)
         raise
 
     async def run(transaction: Tx, effect: Effect) -> None:
@@ -120,6 +125,7 @@ async def work_once(
 
     others, suspect, rest = _sorted_out(claimed)
     await queue.give_back(rest, now=clock.now())
+    owed[:] = [*others, *suspect]
     performed: list[Performed] = []
     outage: LogUnavailable | None = None
     if suspect and _lost(suspect[0]) >= handler.retries.most_tries:
@@ -130,18 +136,24 @@ async def work_once(
             await _perform(queue, together, run, performed)
     except LogUnavailable as error:
         outage = error
-    failed, dead = await _write_down(performed, handler, queue, clock)
     # Nobody ran the others: whoever claims at the same moment may hold their rows for as long as that takes, or the
     # database was away. They need not wait until the claim ends, nor look as if their worker had been lost. What another
     # has done meanwhile, or is doing, stays as it is.
     settled = {one.effect.event_id for one in performed if one.done or one.failure is not None}
-    missed = [effect for effect in (*others, *suspect) if effect.event_id not in settled]
-    if missed:
-        await queue.give_back(missed, now=clock.now())
+    owed[:] = [effect for effect in owed if effect.event_id not in settled]
+    failed, dead = await _write_down(performed, handler, queue, clock)
+    await _give_back(owed, queue, clock)
     if outage is not None:
         raise outage
     done = sum(one.done for one in performed)
     return Worked(claimed=len(claimed), done=done, failed=tuple(failed), dead=tuple(dead))
+
+
+async def _give_back(owed: list[Effect], queue: EffectQueue[Tx], clock: Clock) -> None:
+    """Give back what is owed; it stays owed if that fails. Raises `LogUnavailable`."""
+    if owed:
+        await queue.give_back(owed, now=clock.now())
+        owed.clear()
 
 
 async def _write_down(

@@ -11,6 +11,7 @@ from tillport.adapters.memory.effects import MemoryEffectQueue
 from tillport.adapters.runtime import EffectsWork, EnlisterWork
 from tillport.domain.handlers import Handler
 from tillport.ports.effects import EffectState
+from tillport.ports.event_log import LogUnavailable
 
 
 @attrs.define
@@ -151,6 +152,51 @@ async def test_a_dead_workers_effects_are_taken_over_in_seconds(world, effects) 
         assert effects.lines == []
         await world.pass_time(1)
         assert effects.lines == ["evt_1"]
+
+
+class Away(MemoryEffectQueue):
+    """Hands out, and is away from then on."""
+
+    away = False
+
+    async def claim(self, handler, *, now, until, limit):
+        claimed = await super().claim(handler, now=now, until=until, limit=limit)
+        self.available = not self.away
+        return claimed
+
+
+async def test_outages_bury_nothing_that_was_never_begun(world, effects) -> None:
+    queue = effects.queue = Away()
+    enlister = effects.enlister()
+    await enlister.step()
+    await world.log.record([event(1), event(2)])
+    await enlister.step()
+    worker = effects.worker(lease_seconds=8)
+    queue.away = True
+    for _ in range(10):
+        with pytest.raises(LogUnavailable):
+            await worker.step()
+        queue.available = True
+        world.clock.advance(9)
+    queue.away = False
+    await worker.step()
+    assert effects.lines == ["evt_1", "evt_2"]
+
+
+async def test_who_ends_gives_back_what_an_outage_left_with_it(world, effects) -> None:
+    queue = effects.queue = Away()
+    enlister = effects.enlister()
+    await enlister.step()
+    await world.log.record([event(1)])
+    await enlister.step()
+    worker = effects.worker()
+    queue.away = True
+    with pytest.raises(LogUnavailable):
+        await worker.step()
+    queue.available = True
+    await worker.close()
+    (left,) = await queue.list(states=[EffectState.DUE])
+    assert (left.claims, left.due_at <= world.clock.now()) == (0, True)
 
 
 async def test_slow_handlers_get_few_at_once_and_quick_ones_many(world, effects) -> None:

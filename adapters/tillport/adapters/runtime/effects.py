@@ -23,7 +23,7 @@ from tillport.domain.handlers import Handler
 from tillport.ports.clock import Clock
 from tillport.ports.cursors import Cursors, LeaseLost
 from tillport.ports.doorbell import Doorbell
-from tillport.ports.effects import EffectQueue
+from tillport.ports.effects import Effect, EffectQueue
 from tillport.ports.event_log import Event, EventLog
 
 logger = logging.getLogger("tillport.effects")
@@ -167,6 +167,7 @@ class EffectsWork(Generic[Tx]):
     failed: int = attrs.field(init=False, default=0)
     dead: int = attrs.field(init=False, default=0)
     _limited: Handler[Tx] = attrs.field(init=False)
+    _owed: list[Effect] = attrs.field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.limit = min(self.limit, self.limit_max)
@@ -187,6 +188,7 @@ class EffectsWork(Generic[Tx]):
             self.clock,
             lease_seconds=self.lease_seconds,
             limit=self.limit,
+            owed=self._owed,
         )
         full = worked.claimed >= self.limit
         self._adapt(self.clock.now() - began, full=full)
@@ -215,7 +217,9 @@ class EffectsWork(Generic[Tx]):
         return Rest(GATHER_SECONDS) if worked.claimed else Rest(self.look_seconds, bell=True)
 
     async def close(self) -> None:
-        """Do nothing: what was claimed is free again after its time."""
+        """Give back what an outage kept from it. What else was claimed is free again after its time."""
+        if self._owed:
+            await self.queue.give_back(self._owed, now=self.clock.now())
 
     def _adapt(self, seconds: float, *, full: bool) -> None:
         if seconds > self.round_seconds:
