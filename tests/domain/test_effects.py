@@ -297,5 +297,22 @@ def test_any_failure_can_be_described() -> None:
     assert len(describe(ValueError("x" * 9999))) == 500
 
 
+async def test_a_failure_whose_text_fails_is_one_all_the_same(world) -> None:
+    """It quotes an order that can't be read any more, say, as its transaction is over."""
+
+    class Unspeakable(Exception):
+        def __str__(self):
+            raise RuntimeError("detached")
+
+    def fail(books, event):
+        raise Unspeakable
+
+    await world.log.record([event(1)])
+    handler = world.handler(function=fail)
+    await world.enlist(handler)
+    (failed,) = (await world.work(handler)).failed
+    assert failed.error == "Unspeakable: (its text can't be told)"
+
+
 def test_retries_never_overflow() -> None:
     assert Retries(most_tries=10**6).due_at(10**5, 0.0) == 3600.0

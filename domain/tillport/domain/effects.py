@@ -191,7 +191,11 @@ def describe(failure: Exception) -> str:
     >>> describe(ValueError("no such\0customer"))
     'ValueError: no such customer'
     """
-    words = " ".join(f"{type(failure).__name__}: {failure}".split())[: 2 * MAX_ERROR_CHARACTERS]
+    try:
+        text = str(failure)
+    except Exception:  # noqa: BLE001 - it may quote what is only there inside the transaction
+        text = "(its text can't be told)"
+    words = " ".join(f"{type(failure).__name__}: {text}".split())[: 2 * MAX_ERROR_CHARACTERS]
     # Not every database keeps NUL or half a surrogate pair.
     clean = "".join(sign if sign.isprintable() else " " for sign in words)
     return clean.encode("utf-8", "replace").decode()[:MAX_ERROR_CHARACTERS]
