@@ -314,5 +314,6 @@ async def test_a_failure_whose_text_fails_is_one_all_the_same(world) -> None:
     assert failed.error == "Unspeakable: (its text can't be told)"
 
 
-def test_retries_never_overflow() -> None:
-    assert Retries(most_tries=10**6).due_at(10**5, 0.0) == 3600.0
+@pytest.mark.parametrize("factor", [4.0, 1e6, 1e300])
+def test_retries_never_overflow(factor) -> None:
+    assert Retries(most_tries=10**6, factor=factor).due_at(10**5, 0.0) == 3600.0

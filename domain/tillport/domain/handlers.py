@@ -51,8 +51,11 @@ class Retries:
         """
         if tries >= self.most_tries:
             return None
-        # No power of a number as large as an operator may make `most_tries`.
-        return now + min(self.first_seconds * self.factor ** min(tries - 1, 60), self.longest_seconds)
+        try:
+            pause = self.first_seconds * self.factor ** (tries - 1)
+        except OverflowError:
+            pause = self.longest_seconds
+        return now + min(pause, self.longest_seconds)
 
 
 def _check_name(_handler: object, _attribute: object, name: str) -> None:
