@@ -269,3 +269,45 @@ async def test_what_was_cancelled_elsewhere_fails_one_effect_and_ends_no_worker(
         "evt_1",
         "HandlerCancelled: something that the handler waited for was cancelled",
     )
+
+
+class Panic(BaseException):
+    """As PyO3 has it: https://docs.rs/pyo3/latest/pyo3/panic/struct.PanicException.html"""
+
+
+@pytest.mark.parametrize("is_coroutine", [True, False])
+async def test_what_is_no_exception_fails_one_effect_and_ends_no_worker(world, effects, is_coroutine) -> None:
+    def write(books, event):
+        if event.id == "evt_1":
+            raise Panic("index out of bounds")
+        effects.write(books, event)
+
+    async def wait(books, event):
+        write(books, event)
+
+    async with (
+        effects.loop(effects.enlister()),
+        effects.loop(effects.worker(wait if is_coroutine else write)),
+    ):
+        await world.settle()
+        await world.log.record([event(1), event(2)])
+        await world.pass_time(2)
+        assert effects.lines == ["evt_2"]
+        await world.log.record([event(3)])
+        await world.pass_time(2)
+        assert effects.lines == ["evt_2", "evt_3"]
+    (failed,) = await effects.queue.list(states=[EffectState.DUE])
+    assert (failed.event_id, failed.error) == ("evt_1", "HandlerBroke: Panic: index out of bounds")
+
+
+@pytest.mark.parametrize("leaving", [KeyboardInterrupt, SystemExit])
+async def test_what_ends_the_process_is_let_out(world, effects, leaving) -> None:
+    def leave(books, event):
+        raise leaving
+
+    enlister = effects.enlister()
+    await enlister.step()
+    await world.log.record([event(1)])
+    await enlister.step()
+    with pytest.raises(leaving):
+        await effects.worker(leave).step()

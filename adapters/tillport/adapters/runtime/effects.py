@@ -44,6 +44,17 @@ class HandlerCancelled(RuntimeError):
         super().__init__("something that the handler waited for was cancelled")
 
 
+class HandlerBroke(RuntimeError):
+    """A handler raised what is no `Exception`, such as a panic in a library that is written in Rust."""
+
+    def __init__(self, what: BaseException) -> None:
+        super().__init__(f"{type(what).__name__}: {what}")
+
+
+_LEAVING = (Exception, KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What a handler lets out as it is: failures, and what ends the process or the coroutine. Anything else is no reason for either."""
+
+
 @attrs.define(kw_only=True, eq=False)
 class EnlisterWork(Generic[Tx]):
     """Enlist what a handler is to do, in the order of the log.
@@ -229,13 +240,17 @@ class EffectsWork(Generic[Tx]):
 
 
 def with_time_limit(handler: Handler[Tx], seconds: float) -> Handler[Tx]:
-    """Return the handler with an end to how long its coroutine may run, and none of its cancellations let out."""
+    """Return the handler with an end to how long its coroutine may run, and nothing let out that would end its worker."""
 
     def function(transaction: Tx, event: Event) -> Awaitable[None] | None:
         try:
             doing = handler.function(transaction, event)
         except asyncio.CancelledError as error:  # of a future whose result it asked for
             raise HandlerCancelled from error
+        except BaseException as error:
+            if isinstance(error, _LEAVING):
+                raise
+            raise HandlerBroke(error) from error
         return None if doing is None else _within(doing, seconds)
 
     return attrs.evolve(handler, function=function)
@@ -249,3 +264,7 @@ async def _within(doing: Awaitable[None], seconds: float) -> None:
         if is_meant_for_us():
             raise
         raise HandlerCancelled from error
+    except BaseException as error:
+        if isinstance(error, _LEAVING):
+            raise
+        raise HandlerBroke(error) from error
