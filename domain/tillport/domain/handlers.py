@@ -9,7 +9,7 @@ async def write_invoice(connection: AsyncConnection, event: Event) -> None:
 """
 
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -58,6 +58,22 @@ class Retries:
         return now + min(pause, self.longest_seconds)
 
 
+class HandlerReturned(TillportError):
+    """A handler returned something that can't be awaited. It may not have run: a generator has not begun."""
+
+    code = "handler_returned"
+
+
+def awaitable(returned: Any) -> Awaitable[None]:
+    """Return what a handler returned. Raises `HandlerReturned` if it can't be awaited."""
+    if not isinstance(returned, Awaitable):
+        raise HandlerReturned(
+            f"The handler returned {type(returned).__name__}.",
+            remedy="A handler returns None, or is a coroutine function.",
+        )
+    return returned
+
+
 def _check_name(_handler: object, _attribute: object, name: str) -> None:
     if not 0 < len(name) <= MAX_NAME_CHARACTERS or not name.isprintable():
         raise HandlerRefused(
@@ -88,10 +104,10 @@ class Handler(Generic[Tx]):
         return not self.types or event.type in self.types
 
     async def run(self, transaction: Tx, event: Event) -> None:
-        """Run the function on an event."""
+        """Run the function on an event. Raises `HandlerReturned`."""
         doing = self.function(transaction, event)
         if doing is not None:
-            await doing
+            await awaitable(doing)
 
 
 @attrs.frozen

@@ -22,9 +22,12 @@ from tillport.adapters.conformance.effects import (
     writer,
 )
 from tillport.adapters.conformance.effects_histories import check_effects_histories
+from tillport.adapters.conformance.samples import event as sample
+from tillport.adapters.runtime.effects import with_time_limit
 from tillport.adapters.sql import effects_statements
 from tillport.adapters.sql.effects_django import DjangoEffectQueue
 from tillport.adapters.sql.effects_stacks import DbapiEffectQueue, EngineEffectQueue, as_session
+from tillport.domain.handlers import Handler, HandlerReturned
 from tillport.ports.effects import EffectState
 
 LAWS = effects_laws(EffectsCapabilities(outages=True, refused_commits=True))
@@ -221,6 +224,21 @@ async def test_forgetting_much_keeps_nobody_from_writing_for_long(new_bench, mon
         assert await queue.forget(up_to=200) == 95
         transactions = "\n".join(said).split("COMMIT")
         assert [one.count("DELETE") for one in transactions if "DELETE" in one] == [1] * 10
+
+
+def generator(cursor, event):
+    yield cursor.execute(WRITE, (event.id,))
+
+
+@pytest.mark.parametrize("function", [generator, lambda cursor, event: cursor.execute(WRITE, (event.id,))])
+async def test_a_handler_that_returns_something_is_told_so(function, new_bench) -> None:
+    """A cursor, say, or a generator, which has not even begun. Nobody awaited anything."""
+    handler = with_time_limit(Handler(name=HANDLER, function=function), 30)
+    async with new_bench(dbapi)() as bench, bench.open() as queue:
+        await enlist(queue, effect(1))
+        (told,) = await queue.perform(await claim(queue), lambda cursor, _: handler.run(cursor, sample(1)))
+        assert isinstance(told.failure, HandlerReturned)
+        assert await bench.lines() == []
 
 
 def test_what_is_no_way_to_the_database_is_refused_at_once(tmp_path: Path) -> None:

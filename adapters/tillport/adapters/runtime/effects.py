@@ -19,7 +19,7 @@ import attrs
 
 from tillport.adapters.runtime.loop import Rest, is_meant_for_us
 from tillport.domain.effects import begin, enlist_once, work_once
-from tillport.domain.handlers import Handler
+from tillport.domain.handlers import Handler, awaitable
 from tillport.ports.clock import Clock
 from tillport.ports.cursors import Cursors, LeaseLost
 from tillport.ports.doorbell import Doorbell
@@ -251,7 +251,7 @@ def with_time_limit(handler: Handler[Tx], seconds: float) -> Handler[Tx]:
             if isinstance(error, _LEAVING):
                 raise
             raise HandlerBroke(error) from error
-        return None if doing is None else _within(doing, seconds)
+        return None if doing is None else _within(awaitable(doing), seconds)
 
     return attrs.evolve(handler, function=function)
 
