@@ -284,6 +284,18 @@ def test_a_handler_without_a_proper_name_is_refused(name) -> None:
         Handlers().on("charge.succeeded", name=name)(lambda _tx, _event: None)
 
 
+@pytest.mark.parametrize("type_", ["*", "charge.*", "", " charge.succeeded", ("charge.succeeded",), Handler])
+def test_a_handler_that_would_never_run_is_refused(type_) -> None:
+    with pytest.raises(HandlerRefused, match="never run"):
+        Handlers().on(type_, name="one")(lambda _tx, _event: None)
+
+
+def test_a_word_is_no_set_of_types() -> None:
+    """It would be for every type whose name stands in it."""
+    with pytest.raises(HandlerRefused):
+        Handler(name="one", function=lambda _tx, _event: None, types="charge.succeeded")
+
+
 def test_a_name_is_taken_once() -> None:
     handlers = Handlers()
     handlers.on(name="one")(lambda _tx, _event: None)

@@ -82,6 +82,19 @@ def _check_name(_handler: object, _attribute: object, name: str) -> None:
         )
 
 
+def _check_types(_handler: object, _attribute: object, types: Any) -> None:
+    wrong = [types] if isinstance(types, str) else [one for one in types if not _is_type(one)]
+    if wrong:
+        raise HandlerRefused(
+            f"A handler can't be for {str(wrong[0])[:40]!r}: no event is of such a type, and it would never run.",
+            remedy='Name each type as Stripe does, on("charge.succeeded", …), and none for every event.',
+        )
+
+
+def _is_type(name: object) -> bool:
+    return isinstance(name, str) and name.split() == [name] and "*" not in name
+
+
 @attrs.frozen(kw_only=True)
 class Handler(Generic[Tx]):
     """An embedder's code for some types of events.
@@ -94,7 +107,7 @@ class Handler(Generic[Tx]):
 
     name: str = attrs.field(validator=_check_name)
     function: Function[Tx]
-    types: frozenset[str] = frozenset()
+    types: frozenset[str] = attrs.field(default=frozenset(), validator=_check_types)
     in_order: bool = False
     from_start: bool = False
     retries: Retries = attrs.field(factory=Retries)
@@ -134,7 +147,8 @@ class Handlers(Generic[Tx]):
     ) -> Callable[[Function[Tx]], Function[Tx]]:
         """Register the decorated function for these types of events, every event if there are none.
 
-        See `Handler` for what the rest means. Raises `HandlerRefused` for a name that is taken or no name.
+        See `Handler` for what the rest means. Raises `HandlerRefused` for a name that is taken or no name, and for what
+        can be no type.
         """
 
         def register(function: Function[Tx]) -> Function[Tx]:
