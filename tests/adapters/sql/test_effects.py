@@ -226,6 +226,51 @@ async def test_forgetting_much_keeps_nobody_from_writing_for_long(new_bench, mon
         assert [one.count("DELETE") for one in transactions if "DELETE" in one] == [1] * 10
 
 
+async def test_what_a_django_handler_wants_after_the_commit_goes_when_it_fails(new_bench) -> None:
+    """Its order was undone: no letter about it may be sent. Its neighbours' letters are."""
+    from django.db import transaction
+
+    sent = []
+
+    async def run(connection, one):
+        with transaction.atomic(using=connection.alias):
+            transaction.on_commit(lambda: sent.append(("inner", one.position)), using=connection.alias)
+        transaction.on_commit(lambda: sent.append(("outer", one.position)), using=connection.alias)
+        if one.position == 2:
+            raise ValueError("no")
+
+    async with new_bench(django)() as bench, bench.open() as queue:
+        await enlist(queue, *(effect(number) for number in range(1, 4)))
+        told = await queue.perform(await claim(queue), run)
+        assert [one.done for one in told] == [True, False, True]
+        assert sent == [("inner", 1), ("outer", 1), ("inner", 3), ("outer", 3)]
+        await queue.skip(HANDLER, "evt_2")
+        assert (await queue.standings())[0].due == 0, "and the connection is sound"
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+async def test_what_ends_a_round_leaves_no_transaction_open(stack, new_bench) -> None:
+    async def run(transaction, one):
+        await bench.write(transaction, f"{one.handler} {one.event_id}")
+        if one.position == 2:
+            raise Killed
+
+    async with new_bench(stack)() as bench, bench.open() as queue:
+        await enlist(queue, *(effect(number) for number in range(1, 4)))
+        taken = await claim(queue)
+        for _ in range(3):  # on every thread
+            with pytest.raises(Killed):
+                await queue.perform(taken, run)
+        assert await bench.lines() == []
+        told = await queue.perform(taken, writer(bench))
+        assert [one.done for one in told] == [True] * 3
+        assert len(await bench.lines()) == 3
+
+
 def generator(cursor, event):
     yield cursor.execute(WRITE, (event.id,))
 

@@ -70,7 +70,10 @@ class _DjangoStack:
                 remedy="Leave `AUTOCOMMIT` as it is by default.",
             )
         with self._django.transaction.atomic(using=self._using, durable=True), connection.cursor() as cursor:
-            yield _DjangoWork(connection, cursor, self._django.transaction, self.dialect)
+            try:
+                yield _DjangoWork(connection, cursor, self._django.transaction, self.dialect)
+            finally:
+                connection.savepoint_ids = []  # or atomic() would take the end of the transaction for a savepoint's
             if connection.needs_rollback:  # or the end of atomic() would roll back without a word
                 raise self._django.transaction.TransactionManagementError("The transaction was broken.")
 
@@ -94,6 +97,8 @@ class _DjangoWork:
     def savepoint(self) -> None:
         # The connection's own method: Django 6.1 gave the function of `transaction` another name.
         self._savepoint = self._connection.savepoint()
+        # As atomic() does it: what a handler hands to on_commit() belongs to its savepoint, and is dropped with it.
+        self._connection.savepoint_ids = [self._savepoint]
 
     def release(self) -> None:
         if self._connection.needs_rollback:
