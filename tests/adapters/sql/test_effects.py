@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -246,6 +247,27 @@ async def test_what_a_django_handler_wants_after_the_commit_goes_when_it_fails(n
         assert sent == [("inner", 1), ("outer", 1), ("inner", 3), ("outer", 3)]
         await queue.skip(HANDLER, "evt_2")
         assert (await queue.standings())[0].due == 0, "and the connection is sound"
+
+
+async def test_what_fails_after_the_commit_in_django_undoes_nothing_and_keeps_nobody_from_theirs(
+    new_bench, caplog
+) -> None:
+    from django.db import transaction
+
+    sent = []
+
+    async def run(connection, one):
+        await bench.write(connection, f"{one.handler} {one.event_id}")
+        letter = partial({1: sent.append, 2: int, 3: sent.append}[one.position], f"to {one.position}")
+        transaction.on_commit(letter, using=connection.alias)
+
+    async with new_bench(django)() as bench, bench.open() as queue:
+        await enlist(queue, *(effect(number) for number in range(1, 4)))
+        told = await queue.perform(await claim(queue), run)
+        assert [one.done for one in told] == [True] * 3
+        assert len(await bench.lines()) == 3
+    assert sent == ["to 1", "to 3"]
+    assert "on_commit(), failed with ValueError" in caplog.text
 
 
 class Killed(BaseException):

@@ -8,7 +8,8 @@ when the queue is made, so that nobody else needs it. The tables come from a mig
     operations = [migrations.RunSQL(list(django_ddl()))]
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from typing import Any, Final
@@ -22,6 +23,8 @@ from tillport.adapters.sql.effects_stacks import positional, rows_of
 from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values
 from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work
 from tillport.adapters.sql.effects_tables import effects_ddl
+
+logger = logging.getLogger("tillport.effects")
 
 _DIALECTS: Final[dict[str, Dialect]] = {
     # Django writes %s for every database.
@@ -76,9 +79,23 @@ class _DjangoStack:
                 connection.savepoint_ids = []  # or atomic() would take the end of the transaction for a savepoint's
             if connection.needs_rollback:  # or the end of atomic() would roll back without a word
                 raise self._django.transaction.TransactionManagementError("The transaction was broken.")
+            # Django would leave out the rest after the first hook that fails. These are about different events.
+            hooks, connection.run_on_commit = connection.run_on_commit, []
+        for hook in hooks:
+            _run_hook(hook[1])
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _run_hook(hook: Callable[[], object]) -> None:
+    try:
+        hook()
+    except Exception as error:  # noqa: BLE001 - what it is about is committed, and can't be undone
+        name = getattr(hook, "__qualname__", type(hook).__name__)
+        logger.error(  # noqa: TRY400 - its text may quote what must not stand in a log
+            "%s, which a handler handed to on_commit(), failed with %s", name, type(error).__name__
+        )
 
 
 @attrs.define
