@@ -30,6 +30,7 @@ from tillport.adapters.sql.effects_django import DjangoEffectQueue
 from tillport.adapters.sql.effects_stacks import DbapiEffectQueue, EngineEffectQueue, as_session
 from tillport.domain.handlers import Handler, HandlerReturned
 from tillport.ports.effects import EffectState
+from tillport.ports.event_log import LogUnavailable
 
 LAWS = effects_laws(EffectsCapabilities(outages=True, refused_commits=True))
 TABLES = """
@@ -291,6 +292,29 @@ async def test_what_ends_a_round_leaves_no_transaction_open(stack, new_bench) ->
         told = await queue.perform(taken, writer(bench))
         assert [one.done for one in told] == [True] * 3
         assert len(await bench.lines()) == 3
+
+
+@contextmanager
+def deferred(path: Path) -> Iterator[Any]:
+    """An engine whose host begins transactions as SQLite does by itself: they lock when they first write."""
+    made = create_engine(f"sqlite:///{path}", connect_args={"timeout": patience["seconds"]})
+    try:
+        event.listen(made, "connect", lambda raw, _: setattr(raw, "isolation_level", None))
+        event.listen(made, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        yield EngineEffectQueue(made, threads=1)
+    finally:
+        made.dispose()
+
+
+async def test_a_mark_that_can_not_be_set_is_no_failure_of_the_handler(new_bench, monkeypatch) -> None:
+    """Nothing was begun: to count it as a try would bury what was never run."""
+    monkeypatch.setitem(patience, "seconds", 0.1)
+    async with new_bench(deferred)() as bench, bench.open() as queue:
+        await enlist(queue, effect(1), effect(2))
+        taken = await claim(queue)
+        async with bench.outage():
+            with pytest.raises(LogUnavailable):
+                await queue.perform(taken, writer(bench))
 
 
 def generator(cursor, event):

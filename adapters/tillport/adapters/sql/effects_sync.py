@@ -227,10 +227,15 @@ class SyncEffectQueue(Generic[Tx]):
         self, effects: Sequence[Effect], run: Callable[[Tx, Effect], Awaitable[None]]
     ) -> Sequence[Performed]:
         begun = False
+
+        def begin(lent: Tx, effect: Effect) -> Awaitable[None]:
+            nonlocal begun
+            begun = True
+            return run(lent, effect)
+
         try:
             with self._transaction() as (work, sql):
-                begun = True
-                return [self._try(work, sql, effect, run) for effect in effects]
+                return [self._try(work, sql, effect, begin) for effect in effects]
         except Exception as error:
             if begun or isinstance(error, LogUnavailable):
                 raise
@@ -244,8 +249,8 @@ class SyncEffectQueue(Generic[Tx]):
         run: Callable[[Tx, Effect], Awaitable[None]],
     ) -> Performed:
         work.savepoint()
+        marked = work.execute(sql.mark, ids_of([effect]))  # if that fails, the handler has not: the round ends
         try:
-            marked = work.execute(sql.mark, ids_of([effect]))
             if marked:
                 with work.lend() as lent:
                     drive(run(lent, effect))
