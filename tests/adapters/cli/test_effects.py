@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from pathlib import Path
 
 import pytest
@@ -68,6 +68,18 @@ def test_every_dead_letter_is_retried(run, host: str) -> None:
     assert (done.returncode, done.stdout) == (0, "2 to be tried again\n")
     assert dead(run, host) == []
     assert run("effects", "retry", "--handler", HANDLER, "--database", host).returncode == 2
+
+
+def test_what_dies_again_at_once_is_retried_once(run, host: str) -> None:
+    """A worker is up, and the handler was not mended."""
+    with closing(sqlite3.connect(host.removeprefix("sqlite:///"))) as connection:
+        connection.execute(
+            "CREATE TRIGGER fails AFTER UPDATE OF state ON tillport_effects WHEN NEW.state = 'due' "
+            "BEGIN UPDATE tillport_effects SET state = 'dead' WHERE event_id = NEW.event_id; END"
+        )
+    done = run("effects", "retry", "--all", "--handler", HANDLER, "--database", host)
+    assert (done.returncode, done.stdout) == (0, "2 to be tried again\n")
+    assert dead(run, host) == ["evt_1", "evt_2"]
 
 
 def test_an_effect_is_skipped_for_ever(run, host: str) -> None:

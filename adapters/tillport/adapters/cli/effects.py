@@ -80,11 +80,12 @@ def retry_effects(
 
     async def work(queue: EffectQueue[Any]) -> int:
         now, done = system_clock().now(), 0
-        while letters := [event_id] if event_id else await _dead(queue, handler):
-            retried = [one for one in letters if await queue.retry(handler, one, now=now)]
-            done += len(retried)
-            if event_id or not retried:
+        seen: set[str] = set()  # one that fails again at once is dead again: it has had its turn
+        while letters := [event_id] if event_id else await _dead(queue, handler, seen):
+            done += sum([await queue.retry(handler, one, now=now) for one in letters])
+            if event_id:
                 break
+            seen.update(letters)
         if not done:
             if await _is_known(queue, handler):
                 complain(f"{handler!r} has no such dead letter.")
@@ -119,8 +120,9 @@ async def _is_known(queue: EffectQueue[Any], handler: str) -> bool:
     return handler in names
 
 
-async def _dead(queue: EffectQueue[Any], handler: str) -> list[str]:
-    return [one.event_id for one in await queue.list(handler=handler, limit=500)]
+async def _dead(queue: EffectQueue[Any], handler: str, seen: set[str]) -> list[str]:
+    found = await queue.list(handler=handler, limit=500 + len(seen))
+    return [one.event_id for one in found if one.event_id not in seen]
 
 
 def _with_queue(
