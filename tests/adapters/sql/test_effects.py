@@ -342,3 +342,18 @@ def test_what_is_no_way_to_the_database_is_refused_at_once(tmp_path: Path) -> No
         handed_in: Any = connection
         with pytest.raises(TypeError, match="a function that connects"):
             DbapiEffectQueue(handed_in)
+
+
+def test_a_database_that_effects_are_not_kept_in_is_refused_at_once(tmp_path: Path, monkeypatch) -> None:
+    """It would be told as one that is away, for ever."""
+    made = create_engine("sqlite://")
+    monkeypatch.setattr(made.dialect, "name", "mysql")
+    with pytest.raises(ValueError, match="not in mysql"):
+        EngineEffectQueue(made)
+    with django(tmp_path / "till.sqlite3") as queue:
+        connection, alias = queue._stack._connection, queue._stack._using
+    monkeypatch.setattr(type(connection), "vendor", "mysql")
+    with pytest.raises(ValueError, match="not in mysql"):
+        DjangoEffectQueue(alias)
+    with pytest.raises(import_module("django.utils.connection").ConnectionDoesNotExist):
+        DjangoEffectQueue("misspelt")

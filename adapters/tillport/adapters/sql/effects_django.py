@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from tillport.adapters.sql.autocommit import NoTransaction
 from tillport.adapters.sql.effects_stacks import positional, rows_of
 from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values
-from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work
+from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work, refuse_other_databases
 from tillport.adapters.sql.effects_tables import effects_ddl
 
 logger = logging.getLogger("tillport.effects")
@@ -40,8 +40,11 @@ def DjangoEffectQueue(  # noqa: N802 - as a class
 
     Handlers get Django's connection, as `django.db.connections[using]` is. On SQLite set
     `OPTIONS = {"transaction_mode": "IMMEDIATE"}` (Django 5.1), as Django itself advises for writers.
+    Raises `ValueError` for another database, and Django's own error for one that the settings don't name.
     """
-    stack = _DjangoStack(using, import_module("django.db"))
+    django = import_module("django.db")
+    refuse_other_databases(django.connections[using].vendor)
+    stack = _DjangoStack(using, django)
     return SyncEffectQueue(stack, threads=threads, idle_seconds=idle_seconds)
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from tillport.adapters.sql.autocommit import level_for
 from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values
-from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work
+from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work, refuse_other_databases
 from tillport.adapters.sql.statements import Compiled, compiled
 
 Tx = TypeVar("Tx")
@@ -66,10 +66,11 @@ def EngineEffectQueue(  # noqa: N802 - it is to its users what a class is
     """Return an effect queue on a SQLAlchemy engine of SQLite or PostgreSQL. The engine stays its owner's.
 
     `lend` makes what handlers get of the connection: `as_connection`, `as_session`, or your own. Raises `TypeError` for what is
-    no engine.
+    no engine, and `ValueError` for one of another database.
     """
     if not isinstance(engine, Engine):
         raise TypeError(f"hand in what create_engine() returns, not {type(engine).__name__}")
+    refuse_other_databases(engine.dialect.name)
     return SyncEffectQueue(_EngineStack(engine, lend), threads=threads, idle_seconds=idle_seconds)
 
 

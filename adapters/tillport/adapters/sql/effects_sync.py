@@ -249,7 +249,9 @@ class SyncEffectQueue(Generic[Tx]):
         run: Callable[[Tx, Effect], Awaitable[None]],
     ) -> Performed:
         work.savepoint()
-        marked = work.execute(sql.mark, ids_of([effect]))  # if that fails, the handler has not: the round ends
+        marked = work.execute(
+            sql.mark, ids_of([effect])
+        )  # if that fails, the handler has not: the round ends
         try:
             if marked:
                 with work.lend() as lent:
@@ -307,6 +309,14 @@ class SyncEffectQueue(Generic[Tx]):
         for future in futures:
             if not future.cancelled():
                 future.exception(2 * _CLOSING_SECONDS)
+
+
+def refuse_other_databases(name: str) -> None:
+    """Raise `ValueError` for a dialect that has no statements here: it would look like a database that is away."""
+    if name not in STATEMENTS:
+        raise ValueError(
+            f"Effects are kept in SQLite or PostgreSQL, not in {name}: give them a database of their own."
+        )
 
 
 def _end_of_stretch(work: Work[Any], sql: EffectStatements, *, place: Place) -> Sequence[Sequence[Any]]:
