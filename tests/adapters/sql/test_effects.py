@@ -27,7 +27,12 @@ from tillport.adapters.conformance.samples import event as sample
 from tillport.adapters.runtime.effects import with_time_limit
 from tillport.adapters.sql import effects_statements
 from tillport.adapters.sql.effects_django import DjangoEffectQueue
-from tillport.adapters.sql.effects_stacks import DbapiEffectQueue, EngineEffectQueue, as_session
+from tillport.adapters.sql.effects_stacks import (
+    DbapiEffectQueue,
+    EngineEffectQueue,
+    ScriptRefused,
+    as_session,
+)
 from tillport.domain.handlers import Handler, HandlerReturned
 from tillport.ports.effects import EffectState
 from tillport.ports.event_log import LogUnavailable
@@ -315,6 +320,23 @@ async def test_a_mark_that_can_not_be_set_is_no_failure_of_the_handler(new_bench
         async with bench.outage():
             with pytest.raises(LogUnavailable):
                 await queue.perform(taken, writer(bench))
+
+
+async def test_a_script_that_sqlite3_would_commit_is_refused(new_bench) -> None:
+    """It would commit the mark first: one that then failed would be called done, and never be tried again."""
+
+    async def run(cursor, one):
+        cursor.execute(WRITE, (f"{one.handler} {one.event_id}",))
+        if one.position == 2:
+            cursor.executescript("INSERT INTO lines VALUES ('half'); INSERT INTO nowhere VALUES (1)")
+
+    async with new_bench(dbapi)() as bench, bench.open() as queue:
+        await enlist(queue, *(effect(number) for number in range(1, 4)))
+        told = await queue.perform(await claim(queue), run)
+        assert [one.done for one in told] == [True, False, True]
+        assert isinstance(told[1].failure, ScriptRefused)
+        assert len(await bench.lines()) == 2
+        assert [one.position for one in await queue.list(states=[EffectState.DUE])] == [2]
 
 
 def generator(cursor, event):

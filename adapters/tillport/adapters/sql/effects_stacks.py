@@ -21,6 +21,7 @@ from tillport.adapters.sql.autocommit import level_for
 from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values
 from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work, refuse_other_databases
 from tillport.adapters.sql.statements import Compiled, compiled
+from tillport.ports.errors import TillportError
 
 Tx = TypeVar("Tx")
 
@@ -230,7 +231,24 @@ class _DbapiWork:
         self.release()
 
     def lend(self) -> AbstractContextManager[Any]:
-        return _closing(self._connection.cursor())
+        cursor = self._connection.cursor()
+        if type(cursor) is sqlite3.Cursor:  # who has a class of their own gets that
+            cursor = self._connection.cursor(_NoScripts)
+        return _closing(cursor)
+
+
+class ScriptRefused(TillportError):
+    """A handler ran a script: before its first statement sqlite3 would have committed the mark that all is done."""
+
+    code = "script_refused"
+
+
+class _NoScripts(sqlite3.Cursor):
+    def executescript(self, _: str, /) -> sqlite3.Cursor:
+        raise ScriptRefused(
+            "sqlite3 commits before it runs a script, and with it the mark that the handler is done.",
+            remedy="Run the statements one by one, with execute().",
+        )
 
 
 @contextmanager
