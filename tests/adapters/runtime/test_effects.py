@@ -132,6 +132,18 @@ async def test_an_enlister_that_was_replaced_stops_and_enlists_nothing_twice(wor
     assert len(await effects.queue.list(states=list(EffectState))) == 2
 
 
+async def test_a_log_that_ends_before_the_handlers_place_is_told(world, effects, caplog) -> None:
+    """It was restored from an older copy, say: what it records next stands where the handler has been."""
+    await world.log.record([event(1)])
+    await effects.queue.begin("receipts", position=1)
+    await effects.enlister("one").step()
+    assert "passed over" not in caplog.text
+    await effects.queue.enlist("receipts", [], after=1, position=3)
+    world.clock.advance(7)
+    await effects.enlister("two").step()
+    assert "receipts stands at position 3 and the log ends at 1" in caplog.text
+
+
 async def test_the_end_gives_the_lease_away_at_once(world, effects) -> None:
     async with effects.loop(effects.enlister("one")):
         await world.settle()

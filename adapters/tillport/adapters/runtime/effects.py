@@ -134,6 +134,16 @@ class EnlisterWork(Generic[Tx]):
         if self.position is None:
             self.position = await begin(self.handler, self.log, self.queue)
             logger.info("%s: enlisting from position %d", self.handler.name, self.position)
+            head = await self.log.head()  # after the place, which never passes it: a log only grows
+            if self.position > head:
+                # It is not put back here: were this another log, the right one's whole history would be acted on later.
+                logger.error(
+                    "%s stands at position %d and the log ends at %d: it is another log, or was restored from an older "
+                    "copy. What it records up to there is passed over; see the how-to on acting on events",
+                    self.handler.name,
+                    self.position,
+                    head,
+                )
         self._told = held
         await self._tell_what_is_needed(self.position)
 
