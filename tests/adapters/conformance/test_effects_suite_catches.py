@@ -119,6 +119,87 @@ class BuriesTheDone(MemoryEffectQueue):
         self._change(effect.handler, effect.event_id, list(EffectState), state=EffectState.DEAD, error=error)
 
 
+class ForgetsThatItIsDone(MemoryEffectQueue):
+    """Enlists again what it has, as an upsert does."""
+
+    async def enlist(self, handler, effects, *, after, position):
+        moved = await super().enlist(handler, effects, after=after, position=position)
+        for effect in effects if moved else ():
+            self._change(handler, effect.event_id, list(EffectState), state=EffectState.DUE)
+        return moved
+
+
+class GivesBackWhatIsSettled(MemoryEffectQueue):
+    async def give_back(self, effects, *, now):
+        for effect in effects:
+            found = self._effects[effect.handler, effect.event_id]
+            if found.state is not EffectState.DONE:
+                self._put(attrs.evolve(found, state=EffectState.DUE, due_at=now))
+
+
+class OwesClaims(MemoryEffectQueue):
+    async def give_back(self, effects, *, now):
+        for effect in effects:
+            if (found := self._find(effect, EffectState.DUE)) is not None:
+                self._put(attrs.evolve(found, due_at=now, claims=found.claims - 1))
+
+
+class RunsTheDead(MemoryEffectQueue):
+    def _find(self, effect, state):
+        return super()._find(effect, state) or super()._find(effect, EffectState.DEAD)
+
+
+class LeavesTheMarksOfTheKilled(MemoryEffectQueue):
+    async def perform(self, effects, run):
+        try:
+            return await super().perform(effects, run)
+        except BaseException:
+            for effect in effects:
+                self._change(effect.handler, effect.event_id, [EffectState.DUE], state=EffectState.DONE)
+            raise
+
+
+class SkipsWhatIsBeingRun(MemoryEffectQueue):
+    async def skip(self, handler, event_id):
+        open_ = [EffectState.DUE, EffectState.DEAD]
+        return self._change(handler, event_id, open_, state=EffectState.SKIPPED)
+
+
+class RetriesTheDone(MemoryEffectQueue):
+    async def retry(self, handler, event_id, *, now):
+        settled = [EffectState.DEAD, EffectState.DONE]
+        return self._change(handler, event_id, settled, state=EffectState.DUE, tries=0, claims=0, due_at=now)
+
+
+class WaitsForItsKindAlone(MemoryEffectQueue):
+    def _waits(self, effect):
+        return any(
+            other.in_order and other.payment_key == effect.payment_key and other.position < effect.position
+            for other in self._effects.values()
+            if other.state in (EffectState.DUE, EffectState.DEAD)
+        )
+
+
+class OverlooksCase(MemoryEffectQueue):
+    async def enlist(self, handler, effects, *, after, position):
+        known = {event_id.lower() for _, event_id in self._effects}
+        new = [one for one in effects if one.event_id.lower() not in known]
+        new = list({one.event_id.lower(): one for one in new}.values())
+        return await super().enlist(handler, new, after=after, position=position)
+
+
+class HandsOutByPosition(MemoryEffectQueue):
+    async def claim(self, handler, *, now, until, limit):
+        found = await super().claim(handler, now=now, until=until, limit=999)
+        await self.give_back(found[limit:], now=now)
+        return found[:limit]
+
+
+class ForgetsOneTooFew(MemoryEffectQueue):
+    async def forget(self, *, up_to):
+        return await super().forget(up_to=up_to - 1)
+
+
 WRONG = {
     MarksAfterwards: "what_is_done_is_not_run_again",
     MarksBeforehand: "a_failure_undoes_that_effect_alone",
@@ -133,6 +214,17 @@ WRONG = {
     ForgetsWhatIsDue: "forgetting_takes_what_is_settled",
     KnowsEventsByTheirPlace: "what_is_done_is_known_at_another_position",
     BuriesTheDone: "who_was_overtaken_postpones_nothing",
+    ForgetsThatItIsDone: "what_is_done_is_known_at_another_position",
+    GivesBackWhatIsSettled: "what_is_settled_is_not_given_back",
+    OwesClaims: "what_is_settled_is_not_given_back",
+    RunsTheDead: "what_is_dead_is_not_run",
+    LeavesTheMarksOfTheKilled: "who_is_killed_leaves_nothing",
+    SkipsWhatIsBeingRun: "who_is_being_run_is_done_or_skipped_and_not_both",
+    RetriesTheDone: "a_dead_letter_rests_until_people_act",
+    WaitsForItsKindAlone: "what_has_no_order_itself_is_waited_for",
+    OverlooksCase: "names_that_are_nearly_the_same_are_apart",
+    HandsOutByPosition: "the_earliest_are_handed_out_first",
+    ForgetsOneTooFew: "forgetting_takes_what_is_settled",
 }
 
 

@@ -37,11 +37,14 @@ from tillport.adapters.conformance.effects_claiming import (
     enlisting_moves_the_place_of_a_handler,
     every_field_comes_back,
     in_order_means_one_at_a_time,
+    names_that_are_nearly_the_same_are_apart,
     of_concurrent_beginnings_one_counts,
     of_concurrent_claims_none_overlap,
     of_concurrent_enlistings_one_counts,
     the_earliest_are_handed_out_first,
+    what_has_no_order_itself_is_waited_for,
     what_is_given_back_is_due_again,
+    what_is_settled_is_not_given_back,
     who_stands_elsewhere_enlists_nothing,
     without_order_nothing_waits,
 )
@@ -53,9 +56,12 @@ from tillport.adapters.conformance.effects_performing import (
     an_outage_is_told_and_nothing_is_run,
     of_concurrent_performers_one_runs_it,
     two_on_one_database_share_the_work,
+    what_is_dead_is_not_run,
     what_is_done_is_not_run_again,
     what_is_skipped_is_never_run,
+    who_is_being_run_is_done_or_skipped_and_not_both,
     who_is_being_run_is_not_handed_out,
+    who_is_killed_leaves_nothing,
     who_was_overtaken_postpones_nothing,
 )
 from tillport.adapters.conformance.samples import NOON
@@ -110,6 +116,7 @@ async def a_dead_letter_rests_until_people_act(bench: EffectsBench) -> None:
         assert (again.position, again.tries, again.claims) == (1, 0, 1), "as if it had never been tried"
         await queue.perform([again], writer(bench))
         assert not await queue.skip(HANDLER, "evt_1"), "done is done"
+        assert not await queue.retry(HANDLER, "evt_1", now=NOON), "and for ever"
         assert await bench.lines() == [line(1)]
         assert numbers(await queue.list()) == [3]
 
@@ -120,6 +127,10 @@ async def handlers_are_apart(bench: EffectsBench) -> None:
         await enlist(queue, effect(1, handler="ledger"))
         await queue.perform(await claim(queue, handler="ledger"), writer(bench))
         assert await bench.lines() == [line(1, "ledger")]
+        assert await queue.standings() == [
+            Standing(handler="ledger", position=1),
+            Standing(handler=HANDLER, position=1, due=1, oldest_position=1),
+        ]
         await queue.perform(await claim(queue), writer(bench))
         assert sorted(await bench.lines()) == [line(1, "ledger"), line(1)]
 
@@ -150,17 +161,21 @@ async def forgetting_takes_what_is_settled(bench: EffectsBench) -> None:
         await queue.postpone(taken[2], error="no", due_at=None)
         assert await queue.forget(up_to=3) == 2
         assert set(await states(queue)) == {3, 4, 5}, "what is open stays, however old"
+        assert await queue.forget(up_to=4) == 1
         assert not await queue.enlist(HANDLER, [effect(1)], after=0, position=1), "and it never comes back"
 
 
 async def what_is_done_is_known_at_another_position(bench: EffectsBench) -> None:
     """A log that was restored from a backup may give an event a new place."""
     async with bench.open() as queue:
-        await enlist(queue, effect(1))
-        await queue.perform(await claim(queue), writer(bench))
-        moved = attrs.evolve(effect(1), position=5)
-        assert await queue.enlist(HANDLER, [moved, effect(6)], after=1, position=6)
-        assert numbers(await claim(queue)) == [6]
+        await enlist(queue, effect(1), effect(2), effect(3))
+        taken = await claim(queue)
+        await queue.perform(taken[:1], writer(bench))
+        await queue.skip(HANDLER, "evt_2")
+        await queue.postpone(taken[2], error="no", due_at=None)
+        moved = [attrs.evolve(effect(number), position=number + 4) for number in (1, 2, 3)]
+        assert await queue.enlist(HANDLER, [*moved, effect(8)], after=3, position=8)
+        assert numbers(await claim(queue, NOON + 60)) == [8], "what is settled or dead stays so"
         assert await bench.lines() == [line(1)]
 
 
@@ -187,19 +202,25 @@ _ALWAYS: Final[tuple[Law, ...]] = (
     a_claim_ends_by_itself,
     of_concurrent_claims_none_overlap,
     what_is_given_back_is_due_again,
+    what_is_settled_is_not_given_back,
     an_effect_and_its_mark_are_committed_together,
     a_failure_undoes_that_effect_alone,
     what_is_done_is_not_run_again,
     of_concurrent_performers_one_runs_it,
     who_is_being_run_is_not_handed_out,
+    who_is_being_run_is_done_or_skipped_and_not_both,
+    who_is_killed_leaves_nothing,
     a_failure_is_tried_again_later,
     who_was_overtaken_postpones_nothing,
     a_dead_letter_rests_until_people_act,
     what_is_skipped_is_never_run,
+    what_is_dead_is_not_run,
     in_order_means_one_at_a_time,
     a_dead_letter_holds_up_its_own_payment_alone,
     without_order_nothing_waits,
+    what_has_no_order_itself_is_waited_for,
     handlers_are_apart,
+    names_that_are_nearly_the_same_are_apart,
     lists_are_narrowed_and_limited,
     forgetting_takes_what_is_settled,
     what_is_done_is_known_at_another_position,

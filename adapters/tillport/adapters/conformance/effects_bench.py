@@ -1,5 +1,7 @@
 """What a database under test offers to the laws of an effect queue, and how the laws speak to it."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
@@ -43,9 +45,25 @@ Queue: TypeAlias = EffectQueue[Any]
 
 HANDLER: Final = "receipts"
 
+_MOMENT_SECONDS: Final = 0.02
+
 
 class Mistake(Exception):
     """What a handler of the suite raises."""
+
+
+class Killed(BaseException):
+    """What stands for the end of a worker in the middle of a handler."""
+
+
+async def moment() -> None:
+    """Let a moment pass in a handler: on the event loop where there is one, and where not, on its thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        time.sleep(_MOMENT_SECONDS)  # noqa: ASYNC251 - there is no event loop
+    else:
+        await asyncio.sleep(_MOMENT_SECONDS)
 
 
 def effect(

@@ -15,7 +15,7 @@ from tillport.adapters.conformance.effects_bench import (
     states,
     writer,
 )
-from tillport.adapters.conformance.samples import NOON
+from tillport.adapters.conformance.samples import NEARLY_ALIKE, NOON
 from tillport.ports.effects import EffectState, Standing
 
 
@@ -85,6 +85,10 @@ async def the_earliest_are_handed_out_first(bench: EffectsBench) -> None:
         assert numbers(await claim(queue, limit=10)) == [4, 5, 6, 7]
         assert await claim(queue) == []
         assert await claim(queue, handler="another") == []
+        for number, one in enumerate(await claim(queue, NOON + 10, limit=2)):
+            await queue.postpone(one, error="no", due_at=NOON + 40 - 10 * number)
+        assert numbers(await claim(queue, NOON + 60, limit=6)) == [2, 3, 4, 5, 6, 7], "due first, by position"
+        assert numbers(await claim(queue, NOON + 60)) == [1], "due last"
 
 
 async def a_claim_ends_by_itself(bench: EffectsBench) -> None:
@@ -114,6 +118,22 @@ async def what_is_given_back_is_due_again(bench: EffectsBench) -> None:
         again = await claim(queue, NOON + 1)
         assert [(one.position, one.claims) for one in again] == [(2, 1), (3, 1)]
         assert (await states(queue))[1] is EffectState.DONE
+
+
+async def what_is_settled_is_not_given_back(bench: EffectsBench) -> None:
+    """Whoever was long away gives back what others have decided about, and what it gave back before."""
+    async with bench.open() as queue:
+        await enlist(queue, *(effect(number) for number in range(1, 5)))
+        taken = await claim(queue)
+        await queue.perform(taken[:1], writer(bench))
+        await queue.skip(HANDLER, "evt_2")
+        await queue.postpone(taken[2], error="no", due_at=None)
+        for _ in range(2):
+            await queue.give_back(taken, now=NOON + 1)
+        done, skipped, dead, due = EffectState.DONE, EffectState.SKIPPED, EffectState.DEAD, EffectState.DUE
+        assert await states(queue) == {1: done, 2: skipped, 3: dead, 4: due}
+        again = only(await claim(queue, NOON + 60))
+        assert (again.position, again.claims) == (4, 1), "no claims are owed to it"
 
 
 async def in_order_means_one_at_a_time(bench: EffectsBench) -> None:
@@ -155,3 +175,43 @@ async def without_order_nothing_waits(bench: EffectsBench) -> None:
     async with bench.open() as queue:
         await enlist(queue, *(effect(number, payment="pi_a") for number in (1, 2, 3)))
         assert numbers(await claim(queue)) == [1, 2, 3]
+
+
+async def what_has_no_order_itself_is_waited_for(bench: EffectsBench) -> None:
+    """A handler that asks for order from now on has effects of before to do."""
+    async with bench.open() as queue:
+        await enlist(queue, effect(1, payment="pi_a"), effect(2, payment="pi_a", in_order=True))
+        taken = only(await claim(queue))
+        assert taken.position == 1
+        await queue.perform([taken], writer(bench))
+        assert numbers(await claim(queue)) == [2]
+
+
+async def names_that_are_nearly_the_same_are_apart(bench: EffectsBench) -> None:
+    """Stripe's ids tell upper case from lower: a database that does not would take one event for another that is done."""
+    ends = [end for family in NEARLY_ALIKE for end in family]
+    async with bench.open() as queue:
+        many = [
+            attrs.evolve(effect(number), event_id=f"evt_{end}") for number, end in enumerate(ends, start=1)
+        ]
+        await enlist(queue, *many)
+        assert len(await states(queue)) == len(ends)
+        taken = await claim(queue, limit=100)
+        assert [one.event_id for one in taken] == [one.event_id for one in many]
+        await queue.perform(taken[:1], writer(bench))
+        assert await queue.skip(HANDLER, many[1].event_id)
+        left = await queue.list(states=[EffectState.DUE])
+        assert [one.event_id for one in left] == [one.event_id for one in many[2:]]
+        for number, end in enumerate(ends):
+            assert await queue.begin(f"name{end}", position=number) == number
+        assert await queue.enlist(f"name{ends[0]}", [], after=0, position=99)
+        places = [99, *range(1, len(ends))]
+        assert [await queue.begin(f"name{end}", position=0) for end in ends] == places
+        same = [
+            attrs.evolve(effect(number, handler="in order"), payment_key=f"pi_{end}", in_order=True)
+            for number, end in enumerate(ends, start=1)
+        ]
+        await enlist(queue, *same)
+        assert len(await claim(queue, handler="in order", limit=100)) == len(ends), (
+            "each is a payment of its own"
+        )

@@ -7,12 +7,14 @@ from typing import Any
 from tillport.adapters.conformance.effects_bench import (
     HANDLER,
     EffectsBench,
+    Killed,
     One,
     Queue,
     claim,
     effect,
     enlist,
     line,
+    moment,
     numbers,
     only,
     states,
@@ -97,14 +99,57 @@ async def who_is_being_run_is_not_handed_out(bench: EffectsBench) -> None:
         assert (await bench.lines()).count(line(1)) == 1
 
 
+async def who_is_being_run_is_done_or_skipped_and_not_both(bench: EffectsBench) -> None:
+    """Who is told that an effect will never be handled must be able to rely on that."""
+
+    async def run(transaction: Any, one: Effect) -> None:
+        await bench.write(transaction, line(one.position))
+        await moment()
+
+    async with bench.open() as queue:
+        await enlist(queue, effect(1))
+        performing = asyncio.ensure_future(queue.perform(await claim(queue), run))
+        await asyncio.sleep(0)
+        skipped = await queue.skip(HANDLER, "evt_1")
+        told = only(await performing)
+        assert told.done != skipped
+        assert await states(queue) == {1: EffectState.SKIPPED if skipped else EffectState.DONE}
+        assert await bench.lines() == ([] if skipped else [line(1)])
+
+
+async def who_is_killed_leaves_nothing(bench: EffectsBench) -> None:
+    """What is no failure ends the round: neither the effect that was under way is there, nor its mark."""
+
+    async def run(transaction: Any, one: Effect) -> None:
+        await bench.write(transaction, line(one.position))
+        if one.position == 2:
+            raise Killed
+
+    async with bench.open() as queue:
+        await enlist(queue, effect(1), effect(2), effect(3))
+        taken = await claim(queue)
+        try:
+            await queue.perform(taken, run)
+        except Killed:
+            pass
+        else:
+            raise AssertionError("what ends the process was not let out")
+        done = [number for number, state in (await states(queue)).items() if state is EffectState.DONE]
+        assert sorted(await bench.lines()) == [line(number) for number in sorted(done)]
+        assert not {2, 3} & set(done)
+        await queue.perform(taken, writer(bench))
+        assert sorted(await bench.lines()) == [line(1), line(2), line(3)]
+
+
 async def a_failure_is_tried_again_later(bench: EffectsBench) -> None:
     async with bench.open() as queue:
         await enlist(queue, effect(1), effect(2))
         taken = (await claim(queue))[0]
-        await queue.postpone(taken, error="first", due_at=NOON + 100)
+        await queue.postpone(taken, error="first", due_at=NOON + 200)
+        await queue.postpone(taken, error="second", due_at=NOON + 100)
         assert numbers(await claim(queue, NOON + 99)) == [2]
         again = only(await claim(queue, NOON + 100, limit=1))
-        assert (again.position, again.tries, again.claims, again.error) == (1, 1, 2, "first")
+        assert (again.position, again.tries, again.claims, again.error) == (1, 2, 2, "second")
         await queue.perform([again], writer(bench))
         assert (await states(queue))[1] is EffectState.DONE
 
@@ -126,6 +171,18 @@ async def what_is_skipped_is_never_run(bench: EffectsBench) -> None:
         taken = await claim(queue)
         assert await queue.skip(HANDLER, "evt_1")
         assert [one.done for one in await queue.perform(taken, writer(bench))] == [False]
+        assert await bench.lines() == []
+
+
+async def what_is_dead_is_not_run(bench: EffectsBench) -> None:
+    """By a worker that was overtaken, and has its claim still."""
+    async with bench.open() as queue:
+        await enlist(queue, effect(1))
+        taken = await claim(queue)
+        await queue.postpone(taken[0], error="no", due_at=None)
+        told = only(await queue.perform(taken, writer(bench)))
+        assert (told.done, told.failure) == (False, None)
+        assert await states(queue) == {1: EffectState.DEAD}
         assert await bench.lines() == []
 
 
