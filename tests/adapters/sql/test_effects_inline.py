@@ -2,14 +2,14 @@
 
 import asyncio
 import sqlite3
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, nullcontext, suppress
 from functools import partial
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from tillport.adapters.conformance.samples import event
-from tillport.adapters.sql.effects_inline import EffectFailed, InlineLog
+from tillport.adapters.sql.effects_inline import EffectFailed, HandlerEnded, InlineLog
 from tillport.adapters.sql.sqlite import SqliteEventLog
 from tillport.adapters.sql.sqlite_store import SqliteStore
 from tillport.domain.effects import inline
@@ -79,3 +79,34 @@ async def test_what_can_not_be_kept_is_refused_as_ever(world) -> None:
     with pytest.raises(EventRefused):
         await log.record([event(1, body=b"\0")])
     assert receipts() == []
+
+
+ENDS = {
+    "commit": lambda connection: connection.commit(),
+    "rollback": lambda connection: connection.rollback(),
+    "ROLLBACK": lambda connection: connection.execute(text("ROLLBACK")),
+}
+
+
+@pytest.mark.parametrize("hides", [False, True], ids=["", "and hides it"])
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+async def test_a_handler_that_ends_the_transaction_loses_no_event_and_leaves_none_alone(
+    end, hides, world
+) -> None:
+    """A rollback would have been acknowledged, and a commit would have kept the next handler from its effect."""
+    log, receipts = world
+    inner = log._act
+
+    async def act(connection, one):
+        await inner(connection, one)
+        with suppress(HandlerEnded) if hides else nullcontext():
+            end(connection)
+
+    meddling = InlineLog(log._log, log._engine, act)
+    for _ in range(2):
+        with pytest.raises(EffectFailed) as caught:
+            await meddling.record([event(1)])
+        assert isinstance(caught.value.__cause__, HandlerEnded)
+        assert await log.find("evt_1") is None
+    assert await log.record([event(2), event(1)]) == [True, True], "and the pool's connections are sound"
+    assert receipts() == ["ch_1", "ch_2"]

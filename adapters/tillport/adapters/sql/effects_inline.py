@@ -11,18 +11,21 @@ The log's tables must be in the database of the engine. Reading goes through the
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import attrs
+import sqlalchemy.event
 from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tillport.adapters.sql.autocommit import set_level
+from tillport.adapters.sql.autocommit import has_ended, set_level
 from tillport.adapters.sql.effects_stacks import begun
 from tillport.adapters.sql.effects_statements import STATEMENT_SECONDS
 from tillport.adapters.sql.effects_sync import drive
 from tillport.adapters.sql.host import record_on, record_on_async
+from tillport.ports.errors import TillportError
 from tillport.ports.event_log import Event, EventLog, EventRefused, LogUnavailable, Page, RecordedEvent
 from tillport.ports.selector import Selector
 
@@ -33,6 +36,12 @@ class EffectFailed(LogUnavailable):
     """A handler failed, or the database did. Neither the event nor anything that was done about it is there."""
 
     code = "effect_failed"
+
+
+class HandlerEnded(TillportError):
+    """A handler tried to commit or to roll back the transaction that it was lent, or did so in plain SQL."""
+
+    code = "handler_ended"
 
 
 @attrs.frozen
@@ -69,8 +78,10 @@ class AsyncInlineLog(_Reading):
                 async with connection.begin():
                     new = await record_on_async(connection, events)
                     ours.reschedule(None)  # how long handlers take is up to them
-                    for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
-                        await self._act(connection, event)
+                    assert connection.sync_connection is not None
+                    with _held(connection.sync_connection):
+                        for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
+                            await self._act(connection, event)
                     ours.reschedule(asyncio.get_running_loop().time() + STATEMENT_SECONDS)
                 return new
         except EventRefused:
@@ -94,13 +105,39 @@ class InlineLog(_Reading):
         try:
             with begun(self._engine) as connection:
                 new = record_on(connection, events)
-                for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
-                    drive(self._act(connection, event))
+                with _held(connection):
+                    for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
+                        drive(self._act(connection, event))
                 return new
         except EventRefused:
             raise
         except Exception as error:
             raise _failed(error) from error
+
+
+@contextmanager
+def _held(connection: Connection) -> Iterator[None]:
+    """Refuse to end the transaction while handlers have it: the event is in it, and would be lost or be alone."""
+    for name in ("commit", "rollback"):
+        sqlalchemy.event.listen(connection, name, _refuse_end)
+    try:
+        yield
+    finally:
+        for name in ("commit", "rollback"):
+            sqlalchemy.event.remove(connection, name, _refuse_end)
+        over = not connection.in_transaction()
+        if over:
+            # SQLAlchemy believes so, the database does not: the pool's next user would commit what was refused here.
+            connection.invalidate()
+    if over or has_ended(connection.connection.dbapi_connection):
+        _refuse_end(connection)
+
+
+def _refuse_end(_: Connection) -> None:
+    raise HandlerEnded(
+        "A handler must neither commit nor roll back the transaction that it was lent: the event itself is in it.",
+        remedy="Leave that out, and raise to fail; Tillport commits when every handler has returned.",
+    )
 
 
 def _failed(error: Exception) -> EffectFailed:

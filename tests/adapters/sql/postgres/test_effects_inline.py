@@ -1,6 +1,7 @@
 """Inline effects on PostgreSQL: the event and its effect are both there, or neither."""
 
 import asyncio
+from contextlib import nullcontext, suppress
 from functools import partial
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tillport.adapters.conformance.samples import event
-from tillport.adapters.sql.effects_inline import AsyncInlineLog, EffectFailed, InlineLog
+from tillport.adapters.sql.effects_inline import AsyncInlineLog, EffectFailed, HandlerEnded, InlineLog
 from tillport.adapters.sql.postgres import PostgresEventLog
 from tillport.domain.effects import inline
 from tillport.domain.handlers import Handlers
@@ -62,3 +63,43 @@ async def test_so_they_do_on_a_blocking_engine(options, store, database) -> None
             assert found.scalars().all() == ["evt_1"]
     finally:
         engine.dispose()
+
+
+ENDS = ("commit", "rollback", "ROLLBACK")
+
+
+@pytest.mark.parametrize("hides", [False, True], ids=["", "and hides it"])
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_handler_that_ends_the_transaction_loses_no_event(end, hides, store, database) -> None:
+    """Neither the async log nor the blocking one acknowledges what was rolled back, or lets a part be committed."""
+
+    def ended(connection):
+        with suppress(HandlerEnded) if hides else nullcontext():
+            connection.execute(text(end)) if end.isupper() else getattr(connection, end)()
+
+    async def act_async(connection, event):
+        await connection.run_sync(ended)
+
+    async def act(connection, event):
+        ended(connection)
+
+    async def nothing(_connection, _event):
+        pass
+
+    engine = create_async_engine(database.replace("postgresql:", "postgresql+asyncpg:"))
+    blocking = create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
+    try:
+        for kind, on, acts in ((AsyncInlineLog, engine, act_async), (InlineLog, blocking, act)):
+            for _ in range(2):
+                with pytest.raises(EffectFailed) as caught:
+                    await kind(PostgresEventLog(store), on, acts).record([event(1)])
+                assert isinstance(caught.value.__cause__, HandlerEnded)
+            assert await kind(PostgresEventLog(store), on, nothing).record([event(2)]) == [
+                kind is AsyncInlineLog
+            ]
+        with blocking.connect() as connection:
+            found = connection.execute(text('SELECT event_id FROM "StripeEvents"'))
+            assert found.scalars().all() == ["evt_2"]
+    finally:
+        await engine.dispose()
+        blocking.dispose()
