@@ -60,6 +60,12 @@ class Connections:
         """Leave a connection to the pool, which finds out what is wrong with it, if anything is."""
         await self._pool.release(connection)
 
+    async def renew(self) -> None:
+        """Lend none of the present connections again: they lead to where nothing can be done."""
+        await self._pool.expire_connections()
+        while self._kept:
+            await self.give_up(self._kept.pop()[0])
+
     async def close(self) -> None:
         """Wait for what is lent, then close every connection."""
         self._closing = True

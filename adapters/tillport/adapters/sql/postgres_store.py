@@ -1,7 +1,8 @@
 """One PostgreSQL database: a bounded pool of connections, and what its errors mean.
 
 * Nothing is connected until the first call, so a service starts while its database is away. A connection that
-  broke is replaced at the next call; nothing has to be restarted when the server was.
+  broke is replaced at the next call; nothing has to be restarted when the server was. So is every connection once one
+  met a server that only reads, because another has taken over: the address may lead to that one by now.
 * Every connection runs in READ COMMITTED, which the statements of this package are written for, whatever the
   database's default is; and `synchronous_commit` is never weaker than `on`, because what is acknowledged must be on
   the disk. (Stronger settings of the operator's stay as they are.)
@@ -47,6 +48,7 @@ _LOCKED: Final = "55P03"
 _NOT_UNIQUE: Final = "23505"
 _NOT_THERE: Final = ("42P01", "42703")
 _NOT_ALLOWED: Final = "42501"
+_READ_ONLY: Final = "25006"
 
 _SESSION: Final = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')"
 
@@ -114,8 +116,10 @@ class PostgresStore:
             connection = await connections.lend()
             try:
                 yield connection
-            except BaseException:
+            except BaseException as error:
                 await connections.give_up(connection)
+                if getattr(error, "sqlstate", None) == _READ_ONLY:
+                    await connections.renew()
                 raise
             await connections.take_back(connection)
 

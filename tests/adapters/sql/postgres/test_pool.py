@@ -173,3 +173,21 @@ async def test_closing_waits_for_what_is_lent_and_not_for_what_is_kept(database,
     await until(nobody_is_there)
     with pytest.raises(StoreUnavailable, match="closed"):
         await store.fetch(WHO)
+
+
+async def test_a_server_that_only_reads_is_left_as_soon_as_the_address_leads_to_one_that_writes(
+    postgres, database, store
+) -> None:
+    """As after a failover, when the service met the server that was demoted first."""
+    name = database.rpartition("/")[2]
+    write = "DELETE FROM tillport_cursors"
+    postgres.psql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    try:
+        # Several at once, so that some are at hand and some at the pool.
+        met = await asyncio.gather(*(store.fetch(write) for _ in range(5)), return_exceptions=True)
+        assert [getattr(one, "sqlstate", None) for one in met] == ["25006"] * 5
+    finally:
+        postgres.psql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(store.fetch(write) for _ in range(5)))
+    assert len(store._connections._kept) <= KEPT_MAX
