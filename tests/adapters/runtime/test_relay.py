@@ -6,6 +6,8 @@ import attrs
 import pytest
 
 from tillport.adapters.conformance.samples import event
+from tillport.adapters.memory.cursors import MemoryCursors
+from tillport.adapters.memory.event_log import MemoryEventLog
 from tillport.ports.event_log import LogUnavailable
 
 
@@ -182,6 +184,30 @@ async def test_a_lease_from_before_the_clock_was_set_back_outlives_nobody(world)
     async with world.loop(world.relay("two", lease_seconds=9)):
         await world.pass_time(12)
         assert told(world) == ["evt_1"]
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_a_database_that_is_older_than_the_relay_believes_is_told_from_its_own_cursor(
+    world, *, noticed: bool
+) -> None:
+    """As after a failover to a replica that lagged. What it lost is found again, by `reconcile` say."""
+    relay = world.relay()
+    await world.log.record([event(number) for number in range(1, 6)])
+    loop = world.loop(relay)
+    await loop.step()
+    assert relay.position == 5
+    if noticed:
+        world.log.available = False
+        await loop.step()
+    else:
+        world.clock.advance(relay.lease_seconds / 3)
+    relay.log, relay.cursors = MemoryEventLog(), MemoryCursors()
+    await relay.log.record([event(number) for number in range(1, 4)])
+    await relay.cursors.claim("relay", owner=relay.owner, now=world.clock.now(), until=world.clock.now() + 9)
+    await relay.cursors.advance("relay", owner=relay.owner, position=2)
+    await relay.log.record([event(number) for number in range(11, 16)])
+    await loop.step()
+    assert told(world) == [f"evt_{number}" for number in (*range(1, 6), *range(11, 16))]
 
 
 async def test_an_idle_relay_looks_once_a_second_and_writes_a_lease_in_three(world) -> None:

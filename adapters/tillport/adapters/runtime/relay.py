@@ -69,6 +69,9 @@ class RelayWork:
             self.position = None
             logger.info("another process relays now")
             return Rest(self.lease_seconds / 3)
+        except Exception:
+            self._renew_at = 0.0  # whatever database answers next, first ask it where its cursor stands
+            raise
         self._note(done)
         if done.more:
             return Rest(0)
@@ -86,10 +89,9 @@ class RelayWork:
         was = self.position
         found = await self.cursors.claim(self.name, owner=self.owner, now=now, until=now + self.lease_seconds)
         self._renew_at = now + self.lease_seconds / 3
-        if found is None:
-            self.position = None
-        elif was is None:
-            self.position = found
+        # Where the cursor stands, and not where we believe it does: a replica that lagged may have taken over since.
+        self.position = found
+        if found is not None and found != was:
             logger.info("relaying from position %d", found)
 
     def _note(self, done: Relayed) -> None:
