@@ -1,6 +1,9 @@
 """The relay under a clock moved by hand: nothing unsaid, one relay at a time, outages cost delay only."""
 
+import asyncio
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from tillport.adapters.conformance.samples import event
 from tillport.adapters.memory.cursors import MemoryCursors
 from tillport.adapters.memory.event_log import MemoryEventLog
+from tillport.ports.channel import ChannelUnavailable, Message
 from tillport.ports.event_log import LogUnavailable
 
 
@@ -184,6 +188,49 @@ async def test_a_lease_from_before_the_clock_was_set_back_outlives_nobody(world)
     async with world.loop(world.relay("two", lease_seconds=9)):
         await world.pass_time(12)
         assert told(world) == ["evt_1"]
+
+
+@attrs.define
+class SlowChannel:
+    """A courier that takes its time for each message, and waits no longer than that for the last of them."""
+
+    world: Any
+    patience_seconds: float
+    message_seconds: float = 0.03
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        clock = self.world.clock
+        wanted = len(messages) * self.message_seconds
+        await clock.sleep_until(clock.now() + min(wanted, self.patience_seconds))
+        if wanted > self.patience_seconds:
+            raise ChannelUnavailable("It did not acknowledge in time.")
+        await self.world.channel.publish(messages)
+
+
+@pytest.mark.parametrize(
+    ("processes", "patience_seconds"), [(1, 10.0), (2, 60.0)], ids=["gives up", "replaced"]
+)
+async def test_a_backlog_comes_through_to_a_courier_that_is_slow(
+    world, processes: int, patience_seconds: float
+) -> None:
+    await world.log.record([event(number) for number in range(600)])
+    relays = [world.relay(str(number), lease_seconds=9) for number in range(processes)]
+    loops = [world.loop(relay) for relay in relays]
+    for relay, loop in zip(relays, loops, strict=True):
+        relay.channel = SlowChannel(world, patience_seconds)
+        loop.start()
+    await world.pass_time(180, steps=1800)
+    heard, positions = told(world), await world.cursors.positions()
+    for relay in relays:
+        relay.channel = world.channel
+    await world.log.record([event(number) for number in range(600, 3000)])
+    await world.pass_time(20)
+    ending = asyncio.gather(*(loop.stop() for loop in loops))
+    await world.pass_time(60)  # a batch may be under way
+    await ending
+    assert heard == [f"evt_{number}" for number in range(600)]
+    assert positions["relay"] == 600
+    assert max(relay.limit for relay in relays) == 500, "and batches grow again"
 
 
 @pytest.mark.parametrize("noticed", [True, False])

@@ -4,6 +4,10 @@ One process relays at a time. It holds the lease of a cursor and renews it when 
 lease ends by itself and another process takes over. Should two ever relay at once (one was asleep and does not know
 that it was replaced), the cursor refuses the older one, and consumers drop what they hear twice by its id.
 
+A batch must not outlast the lease: two processes would publish the same one in turns, and neither could move the cursor.
+Nor may it take longer than the channel waits for an answer. So where batches are slow (a backlog on its way to a
+courier that is far away, or that syncs each message) they become smaller, down to one event.
+
 A lone event is published at once. In a stream of them each batch is followed by a short pause, in which the next one
 gathers: every batch costs a durable step of the cursor, and would compete for the disk with the webhooks themselves.
 """
@@ -42,6 +46,8 @@ class RelayWork:
     look_seconds: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
     gather_seconds: float = attrs.field(default=0.05, validator=attrs.validators.ge(0))
     batch_size: int = 500
+    limit: int = attrs.field(init=False, default=attrs.Factory(lambda self: self.batch_size, takes_self=True))
+    """How many events a batch holds at present: `batch_size` at most."""
     position: int | None = attrs.field(init=False, default=None)
     """How far this process has relayed; None while another one does it."""
     published: int = attrs.field(init=False, default=0)
@@ -63,15 +69,18 @@ class RelayWork:
                 name=self.name,
                 owner=self.owner,
                 position=self.position,
-                batch_size=self.batch_size,
+                batch_size=self.limit,
             )
         except LeaseLost:
             self.position = None
+            self._adapt(self.clock.now() - now, full=False)
             logger.info("another process relays now")
             return Rest(self.lease_seconds / 3)
         except Exception:
             self._renew_at = 0.0  # whatever database answers next, first ask it where its cursor stands
+            self._adapt(self.clock.now() - now, full=False)
             raise
+        self._adapt(self.clock.now() - now, full=done.more)
         self._note(done)
         if done.more:
             return Rest(0)
@@ -93,6 +102,12 @@ class RelayWork:
         self.position = found
         if found is not None and found != was:
             logger.info("relaying from position %d", found)
+
+    def _adapt(self, seconds: float, *, full: bool) -> None:
+        if seconds > self.lease_seconds / 3:
+            self.limit = max(1, self.limit // 2)
+        elif full and seconds < self.lease_seconds / 12:
+            self.limit = min(self.batch_size, self.limit * 2)
 
     def _note(self, done: Relayed) -> None:
         self.position = done.position
