@@ -10,6 +10,7 @@ import pytest
 from tillport.adapters.compose import Secret, SettingsRefused
 from tillport.adapters.compose.courier import nats_channel, open_courier
 from tillport.adapters.conformance.couriers import message
+from tillport.adapters.conformance.proxy import TcpProxy
 from tillport.adapters.nats import Access, AccessRefused, NatsChannel, NatsConsumer
 from tillport.adapters.nats.testing import NatsServer, free_port
 
@@ -63,6 +64,23 @@ async def test_who_may_not_connect_is_told_so_and_not_that_nobody_is_there(
     told = f"{refusal.value!r} {refusal.value} {refusal.value.__cause__!r} {refusal.value.__context__!r}"
     assert "hunter2" not in told
     assert "t0ken" not in told
+
+
+async def test_a_network_that_is_slow_to_introduce_us_is_no_refusal(guarded: NatsServer) -> None:
+    """The server waits two seconds for who we are, and then speaks of authentication too."""
+    async with NatsChannel(Access(servers=url_of(guarded))) as channel:
+        await channel.publish([message(1)])
+    async with TcpProxy(target_port=guarded.port) as proxy:
+        proxy.delay_seconds = 1.2
+        access = Access(servers=f"nats://{LOGIN}@127.0.0.1:{proxy.port}", connect_seconds=20)
+        async with NatsConsumer(access, name="a", retry_seconds=0.1) as consumer:
+            waiting = asyncio.ensure_future(anext(consumer))
+            async with asyncio.timeout(30):
+                while proxy.connections < 2:  # the second says that the first was told
+                    assert not waiting.done(), waiting.exception()
+                    await asyncio.sleep(0.05)
+                proxy.delay_seconds = 0.0
+                assert (await waiting).message == message(1)
 
 
 async def test_a_token_in_the_url_is_decoded_and_one_beside_it_counts(tmp_path: Path) -> None:

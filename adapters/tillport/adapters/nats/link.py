@@ -232,6 +232,8 @@ async def open_link(access: Access) -> Link:
 
 
 def _is_a_refusal(error: BaseException) -> bool:
-    # While a connection is made nats-py 2.16 raises its bare Error, with the server's words in it.
+    # While a connection is made nats-py 2.16 raises its bare Error, with the server's words in it. "Authentication
+    # Timeout" says no more than that we were slow to introduce ourselves: a network's fault, or a busy loop's.
     told = str(error).lower()
-    return isinstance(error, nats.errors.Error) and ("authorization" in told or "authentication" in told)
+    refused = ("authorization" in told or "authentication" in told) and "timeout" not in told
+    return isinstance(error, nats.errors.Error) and refused
