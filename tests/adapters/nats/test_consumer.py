@@ -121,6 +121,28 @@ async def test_a_network_that_swallows_everything_is_noticed(nats_server: NatsSe
             assert found.message.id == "evt_2"
 
 
+@pytest.mark.parametrize("seconds", [0.5, 60])
+async def test_a_server_that_forgot_the_request_is_asked_again_however_short_each_look_is(
+    nats_server: NatsServer, seconds: float
+) -> None:
+    """In a cluster the stream's server may be restarted behind the one that we are connected to, which stays."""
+    await publish(nats_server, 1)
+    async with consumer_of(nats_server) as consumer:
+        await hear(consumer, 1)
+        assert await consumer.next(seconds=0.2) is None
+        pull = consumer._pull
+        assert pull is not None
+        assert pull.subscription is not None
+        await pull.link.client._send_unsubscribe(pull.subscription._id)  # with which it forgets us
+        await pull.link.client.flush()
+        await publish(nats_server, 2)
+        async with asyncio.timeout(30):
+            while (found := await consumer.next(seconds=seconds)) is None:
+                pass
+        assert found.message.id == "evt_2"
+        assert consumer._pull is not pull
+
+
 async def test_what_this_process_acknowledged_is_not_handed_out_again(nats_server: NatsServer) -> None:
     stream = StreamSettings(duplicate_window_seconds=0.2)
     async with NatsChannel(Access(servers=nats_server.url), stream=stream) as channel:

@@ -35,6 +35,7 @@ from tillport.ports.errors import TillportError
 from tillport.ports.selector import Selector, check_selector
 
 _HEARTBEAT_SECONDS = 2.0
+_SILENT_SECONDS_MAX = 5
 _EXPIRES_SECONDS = 30.0
 _CONSUMER_CREATE_FAILED = 10012
 """JetStream's code for settings that an existing consumer can't be given; it comes as a server error (500)."""
@@ -114,6 +115,8 @@ class _Pull:
     batch: int
     ack_wait_seconds: float
     due: int = 0
+    silent_seconds: int = 0
+    """How long nothing came on the present request, not even a heartbeat, while nothing waited here either."""
     trouble: str | None = None
     listening: bool = False
     left_at: float = attrs.field(factory=_now)
@@ -128,9 +131,11 @@ class _Pull:
     def start(self) -> None:
         """Begin to watch the connection, and over what waits here."""
         loop = asyncio.get_running_loop()
-        self.tasks = [loop.create_task(self._watch()), loop.create_task(self._keep_while_somebody_works())]
+        doing = self._watch(), self._keep_while_somebody_works(), self._notice_silence()
+        self.tasks = [loop.create_task(one) for one in doing]
 
     async def arrived(self, message: Msg) -> None:
+        self.silent_seconds = 0
         status = (message.headers or {}).get("Status") if not message.data else None
         if status is None:
             self.due -= 1
@@ -163,18 +168,30 @@ class _Pull:
             self.stirred.clear()
             if self.due <= 0:
                 await self._ask()
-            async with asyncio.timeout(_HEARTBEAT_SECONDS * 2.5):
-                await self.stirred.wait()
+            await self.stirred.wait()
 
     async def _watch(self) -> None:
         await self.link.gone.wait()
         self.stirred.set()
 
+    async def _notice_silence(self) -> None:
+        # A server that was restarted behind the one that we are connected to knows nothing of our request, and nobody
+        # says so. Counted here, because those who take one message at a time may never wait for so long in `next`; and
+        # in turns of the loop, because what a blocked loop did not read is no silence.
+        while self.trouble is None:
+            await asyncio.sleep(1)
+            self.silent_seconds += 1
+            if self.due <= 0 or self.waiting:
+                self.silent_seconds = 0
+            elif self.silent_seconds > _SILENT_SECONDS_MAX:
+                self.trouble = "it is silent"
+                self.stirred.set()
+
     async def _ask(self) -> None:
         if self.subscription is None:
             inbox = f"_INBOX.{secrets.token_hex(12)}"
             self.subscription = await self.link.client.subscribe(inbox, cb=self.arrived)
-        self.due = self.batch
+        self.due, self.silent_seconds = self.batch, 0
         request = {
             "batch": self.batch,
             "expires": int(_EXPIRES_SECONDS * 1e9),
