@@ -411,6 +411,23 @@ async def test_closing_ends_the_waiting_of_others_at_once(nats_server: NatsServe
         assert await waiting is None
 
 
+async def test_closing_while_it_connects_hands_out_nothing_and_leaves_no_connection(
+    nats_server: NatsServer,
+) -> None:
+    await publish(nats_server, 1)
+    async with TcpProxy(target_port=nats_server.port) as proxy:
+        proxy.delay_seconds = 0.2
+        consumer = NatsConsumer(Access(servers=f"nats://127.0.0.1:{proxy.port}"), name="a")
+        waiting = asyncio.ensure_future(anext(consumer, None))
+        while not proxy.connections:  # noqa: ASYNC110 - the proxy tells nobody
+            await asyncio.sleep(0.01)
+        await consumer.close()
+        async with asyncio.timeout(30):
+            assert await waiting is None
+            while proxy._pairs:  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0.01)
+
+
 async def test_a_name_that_is_taken_by_another_kind_of_consumer_is_told(nats_server: NatsServer) -> None:
     await publish(nats_server, 1)
     client = await nats.connect(nats_server.url)

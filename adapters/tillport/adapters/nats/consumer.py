@@ -368,7 +368,11 @@ class NatsConsumer:
 
     async def _next(self) -> Delivery | None:
         if self._pull is None:
-            self._pull = await self._open()
+            pull = await self._open()
+            if self._closed:  # while we connected
+                await pull.close(give_back=False)
+                return None
+            self._pull = pull
         pull = self._pull
         raw = await pull.next()
         if not self._stream.holds(raw.subject):
