@@ -120,14 +120,17 @@ async def test_a_reader_that_goes_away_stops_nobody_else() -> None:
     assert ids(await second) == ["evt_1"]
 
 
-async def test_an_old_event_is_read_from_the_log_itself_so_that_an_erased_body_is_gone() -> None:
+@pytest.mark.parametrize("seconds", [2.1, -3600.0], ids=["later", "the clock was set back"])
+async def test_an_old_event_is_read_from_the_log_itself_so_that_an_erased_body_is_gone(
+    seconds: float,
+) -> None:
     log, clock = CountingLog(), ManualClock()
     tail = SharedTail(log, clock, gather_seconds=0, held_seconds_max=2.0)
     await tail.read(after=0)
     await log.record([event(1)])
     await tail.read(after=0)
     await log.replace_body("evt_1", b'{"erased":true}', now=clock.now())
-    clock.advance(2.1)
+    clock.advance(seconds)
     (recorded,) = (await tail.read(after=0)).events
     assert recorded.event.body == b'{"erased":true}'
 

@@ -162,8 +162,9 @@ class SharedTail:
             self._forget_oldest_look()
 
     def _forget_old(self) -> None:
-        oldest = self._clock.now() - self._held_seconds_max
-        while self._looks and self._looks[0].at < oldest:
+        now = self._clock.now()
+        # A clock that was set back makes nothing younger.
+        while self._looks and not 0 <= now - self._looks[0].at <= self._held_seconds_max:
             self._forget_oldest_look()
 
     def _forget_oldest_look(self) -> None:
