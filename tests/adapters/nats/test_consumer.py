@@ -411,6 +411,21 @@ async def test_closing_ends_the_waiting_of_others_at_once(nats_server: NatsServe
         assert await waiting is None
 
 
+@pytest.mark.parametrize(("delay_seconds", "seconds"), [(0.0, 0.0), (0.2, 0.3)])
+async def test_who_waits_for_less_than_connecting_takes_hears_all_the_same(
+    nats_server: NatsServer, delay_seconds: float, seconds: float
+) -> None:
+    await publish(nats_server, 1)
+    async with TcpProxy(target_port=nats_server.port) as proxy:
+        proxy.delay_seconds = delay_seconds
+        access = Access(servers=f"nats://127.0.0.1:{proxy.port}", connect_seconds=10)
+        async with NatsConsumer(access, name="a") as consumer, asyncio.timeout(20):
+            while (found := await consumer.next(seconds=seconds)) is None:  # noqa: ASYNC110 - on purpose
+                await asyncio.sleep(0.01)
+        assert found.message.id == "evt_1"
+        assert proxy.connections == 1
+
+
 async def test_closing_while_it_connects_hands_out_nothing_and_leaves_no_connection(
     nats_server: NatsServer,
 ) -> None:

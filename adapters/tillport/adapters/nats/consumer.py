@@ -326,6 +326,7 @@ class NatsConsumer:
         self._retry_seconds = retry_seconds
         self._recently = _Recently(remember)
         self._pull: _Pull | None = None
+        self._opening: asyncio.Task[_Pull] | None = None
         self._closed = False
 
     def __aiter__(self) -> Self:
@@ -356,6 +357,12 @@ class NatsConsumer:
     async def close(self) -> None:
         """Close the connection and give back what was not acknowledged. May be called twice."""
         self._closed = True
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+            await asyncio.wait([opening])
+            if not opening.cancelled() and opening.exception() is None:
+                await opening.result().close(give_back=False)
         await self._drop(give_back=True)
 
     async def __aenter__(self) -> Self:
@@ -367,13 +374,9 @@ class NatsConsumer:
         await self.close()
 
     async def _next(self) -> Delivery | None:
-        if self._pull is None:
-            pull = await self._open()
-            if self._closed:  # while we connected
-                await pull.close(give_back=False)
-                return None
-            self._pull = pull
-        pull = self._pull
+        pull = self._pull or await self._connected()
+        if pull is None:
+            return None
         raw = await pull.next()
         if not self._stream.holds(raw.subject):
             # A consumer of this name heard the whole stream once and did not acknowledge this: it comes again, filter
@@ -392,6 +395,23 @@ class NatsConsumer:
             await delivery.ack()
             return None
         return delivery
+
+    async def _connected(self) -> _Pull | None:
+        """Return a new connection, None if the consumer was closed meanwhile.
+
+        Made in a task of its own: for whoever waits no longer, the next call goes on with it. Else those who wait for
+        less than it takes would begin anew each time, and hear nothing.
+        """
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+        opening = self._opening
+        if not opening.done():  # to wait for what is done takes a turn, too, which not everybody has
+            await asyncio.wait([opening])
+        if self._closed:
+            return None
+        self._opening = None
+        self._pull = opening.result()
+        return self._pull
 
     async def _drop(self, *, give_back: bool) -> None:
         if self._pull is not None:
