@@ -146,6 +146,16 @@ def test_a_server_key_hears_everything_from_now_on_if_it_wants(world, port, tell
         assert [listener.event()[2]["id"] for _ in range(2)] == ids
 
 
+def test_who_wants_what_comes_from_now_on_misses_nothing_while_it_reconnects(world, port, tell):
+    tell("ch_before")
+    path = "/events/stream?after=latest"
+    with closing(Listener(port, path, world.as_server)) as listener:
+        position = re.search(r"^id: (\d+)$", listener.block(), re.MULTILINE)[1]
+    missed = tell("ch_meanwhile")
+    with closing(Listener(port, path, {**world.as_server, "Last-Event-ID": position})) as listener:
+        assert listener.event()[2]["id"] == missed
+
+
 def test_a_selector_is_heard(world, port, tell):
     first = tell("ch_selected")
     path = f"/events/stream?key={world.app_key}&selector=id%20%3D%20%27ch_selected%27"

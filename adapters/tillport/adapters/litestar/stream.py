@@ -144,7 +144,8 @@ class _Feed:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS.copy()})
-        await write(b"retry: %d\n: listening\n\n" % RECONNECT_MILLISECONDS)
+        # With the position: who asked for what comes from now on, and reconnects before anything came, goes on from here.
+        await write(b"retry: %d\n: listening\nid: %d\n\n" % (RECONNECT_MILLISECONDS, after))
         clock = self.door.till.charging.clock
         position: int | None = None
         while True:
