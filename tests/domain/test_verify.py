@@ -176,6 +176,14 @@ def test_a_valid_signature_over_something_that_is_no_event_is_refused(body: byte
         Verifier([SECRET]).verify(body, header(body), now=NOW)
 
 
+def test_a_thin_event_is_told_as_such() -> None:
+    thin = {"id": "evt_test_1", "object": "v2.core.event", "type": "v1.charge.succeeded", "livemode": False}
+    related = {"id": "ch_1", "type": "charge", "url": "/v1/charges/ch_1"}
+    body = json.dumps({**thin, "created": "2026-11-30T10:00:00.000Z", "related_object": related}).encode()
+    with pytest.raises(NotAnEvent, match="thin event"):
+        Verifier([SECRET]).verify(body, header(body), now=NOW)
+
+
 @pytest.mark.parametrize(
     "about",
     [
