@@ -11,8 +11,10 @@ from tillport.adapters.conformance.samples import NOON, attempt, event
 from tillport.adapters.memory.cursors import MemoryCursors
 from tillport.adapters.memory.event_log import MemoryEventLog
 from tillport.adapters.memory.ledger import MemoryLedger
+from tillport.domain import charge_status
 from tillport.domain.erase import erase, reduced, speaks_of
 from tillport.domain.forget import forget
+from tillport.ports.access import Caller, CallerKind
 from tillport.ports.ledger import AttemptState, Outcome
 
 SECRETS = ["jenny@example.com", "Jenny Rosen", "4242", "cus_1", "1 Main Street", "for my wife"]
@@ -112,6 +114,19 @@ async def test_a_charge_is_erased_by_its_own_id_where_the_log_holds_nothing_of_i
     erased = await erase("ch_1", MemoryEventLog(), ledger, now=NOON)
     assert (erased.events, erased.attempts) == (0, 1)
     assert b"jenny" not in (await ledger.find("key_1")).outcome.body
+
+
+async def test_a_declined_charge_that_was_erased_is_still_told_as_declined() -> None:
+    ledger = MemoryLedger()
+    said = b'{"code":"card_declined","message":"Your card was declined.","decline_code":"lost_card"}'
+    outcome = Outcome(state=AttemptState.DECLINED, body=said, payment_intent_id="pi_1")
+    await ledger.open(attempt(1, outcome=outcome))
+    assert (await erase("pi_1", MemoryEventLog(), ledger, now=NOON)).attempts == 1
+    asking = Caller(attempt(1).caller_id, CallerKind.SERVER)
+    answer = await charge_status("key_1", ledger, caller=asking)
+    assert (answer.state, answer.charged) == (AttemptState.DECLINED, False)
+    assert (answer.failure.code, answer.failure.decline_code) == ("card_declined", None)
+    assert answer.failure.remedy
 
 
 @pytest.mark.parametrize(

@@ -336,23 +336,44 @@ def _answer(attempt: Attempt, *, replayed: bool) -> ChargeAnswer:
     return ChargeAnswer(attempt_key=attempt.key, outcome=as_told(attempt.outcome), replayed=replayed)
 
 
-def as_told(outcome: Outcome) -> Outcome:
-    """Return an outcome as callers are told of it: one that is not known yet says so.
+_NOT_CHARGED = {
+    AttemptState.DECLINED: CardDeclined.code,
+    AttemptState.REFUSED: InvalidRequest.code,
+    AttemptState.NOT_CHARGED: "not_charged",
+}
+"""What a failure is called that was erased (`LedgerHousekeeping.erase_payment` leaves its state and ids)."""
 
-    What the ledger holds of an interrupted try may be empty, or the words of an earlier one that was not sent.
+
+def as_told(outcome: Outcome) -> Outcome:
+    """Return an outcome as callers are told of it: one that is not known yet says so, and a failure always has words.
+
+    What the ledger holds of an interrupted try may be empty, or the words of an earlier one that was not sent. What it
+    held of a failure may have been erased.
     """
     if outcome.state is AttemptState.STARTED:
         return _unknown(outcome, "The charge was begun and its outcome is not known yet.")
     if outcome.state is AttemptState.UNKNOWN and not _says_unknown(outcome.body):
         return _unknown(outcome, "The charge was interrupted and its outcome is not known yet.")
+    if outcome.state in _NOT_CHARGED and _code(outcome.body) is None:
+        failure = Failure(
+            code=_NOT_CHARGED[outcome.state],
+            message="The card was not charged. The reason was erased.",
+            remedy="Start again with a new key and a new token.",
+        )
+        return attrs.evolve(outcome, body=msgspec.json.encode(failure))
     return outcome
 
 
 def _says_unknown(body: bytes) -> bool:
+    return _code(body) == OutcomeUnknown.code
+
+
+def _code(body: bytes) -> str | None:
+    """Return the code of the failure that an outcome's body holds, None if it holds none."""
     try:
-        return msgspec.json.decode(body, type=Failure).code == OutcomeUnknown.code
+        return msgspec.json.decode(body, type=Failure).code
     except msgspec.MsgspecError:
-        return False
+        return None
 
 
 def _check(order: ChargeOrder, idempotency_key: str | None) -> None:

@@ -39,6 +39,6 @@ class LedgerHousekeeping(Protocol):
 
         Returns how many that were not erased before. The token, the description, the metadata and Stripe's answer
         go (of the answer its `id` stays); what decides stays: key, fingerprint, amount, state and ids. So a
-        repeated request still charges nobody twice.
+        repeated request still charges nobody twice, and one that was declined is told so, without the reason.
         """
         ...
