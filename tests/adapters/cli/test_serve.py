@@ -51,8 +51,8 @@ class Served:
             time.sleep(0.02)
         raise AssertionError(f"not ready: {self.log.read_text()}")
 
-    def webhook(self, number: int = 1) -> Answer:
-        body = json.dumps({**EVENT, "id": f"evt_{number}"}).encode()
+    def webhook(self, number: int = 1, **more: object) -> Answer:
+        body = json.dumps({**EVENT, "id": f"evt_{number}", **more}).encode()
         headers = {"Stripe-Signature": sign(body, SECRET, int(time.time()))}
         return call("POST", f"{self.url}/webhooks/stripe", headers=headers, body=body)
 
@@ -194,6 +194,23 @@ def test_it_ends_in_time_though_somebody_stopped_in_the_middle_of_a_body(served:
     told = served.log.read_text()
     assert "Traceback" not in told
     assert "ERROR" not in told
+
+
+def test_it_ends_in_time_though_nobody_reads_its_answers(served: Served) -> None:
+    port = int(served.url.rpartition(":")[2])
+    for number in range(40):
+        assert served.webhook(number, padding="x" * 400_000).status == 200  # more than the kernel takes
+    with contextlib.ExitStack() as clients:
+        for path in ("/events", "/events/stream"):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.sendall(
+                f"GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {SERVER_KEY}\r\n\r\n".encode()
+            )
+            assert client.recv(9) == b"HTTP/1.1 "
+        code, seconds = served.stop()
+    assert code == 0
+    assert seconds < 12  # two seconds is meant, and not the 25 s of patience
+    assert "ERROR" not in served.log.read_text()
 
 
 def test_what_was_acknowledged_is_there_after_the_end(served: Served, tmp_path: Path) -> None:

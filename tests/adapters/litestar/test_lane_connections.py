@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import uuid
+from functools import partial
 
 import pytest
 import uvloop
@@ -294,8 +295,15 @@ class FullTransport(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.reading = True
-        self.closing = False
+        self.closing = self.aborted = False
+        self.unsent = 0
         self.protocol = None
+
+    def get_write_buffer_size(self):
+        return self.unsent
+
+    def abort(self):
+        self.closing = self.aborted = True
 
     def write(self, data):
         self.written += data
@@ -328,9 +336,9 @@ class Timers:
     def time(self):
         return self.now
 
-    def call_later(self, seconds, callback):
+    def call_later(self, seconds, callback, *args):
         timer = type("Timer", (), {"cancel": lambda timer: self.due.pop(timer, None)})()
-        self.due[timer] = (self.now + seconds, callback)
+        self.due[timer] = (self.now + seconds, partial(callback, *args))
         return timer
 
     def pass_by(self, seconds):
@@ -470,5 +478,29 @@ def test_a_connection_that_is_lost_or_handed_over_leaves_no_timer(lane_alone, we
                 assert transport.protocol is not None
             assert not timers.due
             assert not side.state.connections
+
+    run(story())
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_shutdown_waits_for_who_reads_its_answers_and_for_nobody_else(lane_alone, run, reads):
+    side = lane_alone
+
+    async def story():
+        timers, transport = Timers(), FullTransport()
+        connection = side.lane.connection(side.state, others=None, keep_alive_seconds=5, loop=timers)
+        connection.connection_made(transport)
+        transport.unsent = 1000
+        connection.shutdown()
+        for unsent in (900, 800):
+            assert (transport.closing, transport.aborted) == (True, False)
+            transport.unsent = unsent if reads else 1000
+            timers.pass_by(60)
+            if not reads:
+                break
+        assert transport.aborted is not reads
+        connection.connection_lost(None)
+        timers.pass_by(60)
+        assert not timers.due
 
     run(story())

@@ -11,7 +11,7 @@ shares its connections between clients would let one of them write a request in 
 speaks another protocol, and an offer without a body does no harm.
 
 Here a client that does such a thing is answered 400, as other nonsense is, and cut off. And one that stops in the middle of
-a body does not hold up a shutdown.
+a body, or of reading its answer, does not hold up a shutdown.
 """
 
 from typing import NoReturn
@@ -21,8 +21,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 UNFINISHED_BYTES_MAX = 65_536
 """How long a head or trailers may get without coming to their end. One read (256 KB) is looked at in any case."""
 BODY_SECONDS = 2.0
-"""How long a shutdown waits for the rest of a body that was begun. Who is sending it is done by then; who has stopped in the
-middle would hold up the end until the server's patience is over, and needs no key for that."""
+"""How long a shutdown waits for the rest of a body that was begun, and for a client that takes nothing of its answer. Who is
+sending it is done by then; who has stopped in the middle would hold up the end until the server's patience is over, and needs
+no key for that."""
 PIPELINED_MAX = 100
 """How many requests may wait for their turn on one connection. Browsers and proxies send none before an answer."""
 
@@ -66,14 +67,22 @@ class BoundedProtocol(HttpToolsProtocol):
         super().send_400_response(self._why or msg)
 
     def shutdown(self) -> None:
-        """End the connection, after the answer to the request that has begun if its body comes to an end."""
+        """End the connection, after the answer to the request that has begun if its body comes to an end, and it is read."""
         super().shutdown()
-        if self._waits_for_body():
-            self.loop.call_later(BODY_SECONDS, self._give_up)
+        self._look_again()
 
-    def _give_up(self) -> None:
+    def _look_again(self) -> None:
+        self.loop.call_later(BODY_SECONDS, self._give_up, self.transport.get_write_buffer_size())
+
+    def _give_up(self, unsent: int) -> None:
+        if self not in self.connections:
+            return
         if self._waits_for_body() and not self.transport.is_closing():
             self.transport.close()
+        if 0 < unsent <= self.transport.get_write_buffer_size():  # to close would wait until it is read
+            self.transport.abort()
+        else:
+            self._look_again()
 
     def _waits_for_body(self) -> bool:
         # uvicorn's own annotation leaves out that there may be none.

@@ -86,7 +86,8 @@ class WebhookLane:
     ) -> "LaneConnection":
         """Return the protocol of a new connection; `others` makes the server's own, for what is not plain.
 
-        It may be idle for `keep_alive_seconds`. A shutdown waits `body_seconds` for the rest of a body.
+        It may be idle for `keep_alive_seconds`. A shutdown waits `body_seconds` for the rest of a body, and as long for a
+        client that does not read its answers.
         """
         loop = loop or asyncio.get_running_loop()
         return LaneConnection(self, state, others, keep_alive_seconds, body_seconds, loop)
@@ -185,17 +186,24 @@ class LaneConnection(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """End the connection: at once if it is idle, else after the answer to the request that has begun."""
-        if self._busy:
+        if self._busy or self._missing:
             self._last = True
-        elif self._missing:
-            self._last = True
-            self._loop.call_later(self._body_seconds, self._give_up)
         else:
             self._transport.close()
+        unsent = self._transport.get_write_buffer_size()
+        if self._missing or unsent:
+            self._loop.call_later(self._body_seconds, self._give_up, unsent)
 
-    def _give_up(self) -> None:
+    def _give_up(self, unsent: int) -> None:
+        if self not in self._state.connections:
+            return
         if self._missing:
             self._transport.close()
+        left = self._transport.get_write_buffer_size()
+        if 0 < unsent <= left:  # nothing of it was read, and to close would wait until it is
+            self._transport.abort()
+        elif left:
+            self._loop.call_later(self._body_seconds, self._give_up, left)
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
