@@ -263,7 +263,13 @@ def test_plain_values_in_python_are_taken_and_hidden_too() -> None:
         Settings(stripe_secret_key=5)
 
 
-@pytest.mark.parametrize("value", ["https://shop.example/page", "shop.example", "*"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://shop.example/page", "shop.example", "*", "https://Shop.example", "https://bücher.example",
+        "https://shop.example:443", "http://shop.example:80",
+    ],
+)  # fmt: skip
 def test_what_no_browser_sends_as_its_origin_is_refused(value: str) -> None:
     with pytest.raises(SettingsRefused, match="without a path"):
         read_settings(COMPLETE | {"TILLPORT_CORS_ORIGINS": value})

@@ -26,6 +26,9 @@ RETENTION_DAYS_MIN = 30
 CEILING_MINOR = 99_999_999
 """The largest amount that Stripe takes in most currencies: the limit of a test-mode till that sets none."""
 _SERVER = re.compile(r"(?:nats|tls)://\S+")
+_ORIGIN = re.compile(r"https?://(?:(?![A-Z/?#@])[!-~])+")
+_USUAL_PORT = {"http": ":80", "https": ":443"}
+"""What browsers leave out of an origin (https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin)."""
 
 
 class SettingsRefused(TillportError):
@@ -111,8 +114,11 @@ def _origins(value: object) -> tuple[str, ...]:
     parts = value if isinstance(value, list) else _text(value).replace(",", " ").split()
     origins = tuple(_text(part) for part in parts)
     for origin in origins:
-        if re.fullmatch(r"https?://[^/?#@\s]+", origin) is None:
-            raise ValueError("must be origins as browsers send them, without a path: https://shop.example")
+        if _ORIGIN.fullmatch(origin) is None or origin.endswith(_USUAL_PORT[origin.partition(":")[0]]):
+            raise ValueError(
+                "must be origins as browsers send them, in small ASCII letters, without a path or the usual port: "
+                "https://shop.example"
+            )
     return origins
 
 
