@@ -22,7 +22,12 @@ from tillport.ports.payments import ChargeOrder
 
 
 class LedgerUnavailable(TillportError):
-    """The ledger can't be read or written now. No charge was sent on its account."""
+    """The ledger can't be read or written now. The call that raises this sent no charge.
+
+    That is no proof that nothing moved or will: an earlier call may have sent one, and what was to be written may be there
+    although the answer was lost. An attempt that is there is made by whoever finds it. So the same request is sent again, and
+    never another in its place.
+    """
 
     code = "ledger_unavailable"
 

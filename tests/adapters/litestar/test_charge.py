@@ -6,7 +6,9 @@ import anyio
 import attrs
 import pytest
 
+from tillport.adapters.memory.ledger import MemoryLedger
 from tillport.adapters.memory.payments import GatewayFault
+from tillport.ports.ledger import LedgerUnavailable
 
 APP_KEY = "app-key-0123456789abcdef"
 OTHER_APP_KEY = "app-key-of-another-page-x"
@@ -139,6 +141,22 @@ async def test_a_ledger_out_of_reach_is_503_and_nothing_moves(world, client):
     assert error_of(answer, 503)["code"] == "ledger_unavailable"
     assert answer.headers["retry-after"]
     assert world.gateway.calls == 0
+
+
+class AwayLedger(MemoryLedger):
+    async def find(self, _key):
+        raise LedgerUnavailable("The ledger is away: 10.1.2.3 refused till.", remedy="Look at 10.1.2.3.")
+
+
+async def test_a_ledger_out_of_reach_is_no_reason_to_pay_again_and_tells_nothing_of_the_database(world):
+    """An earlier request may have charged, and one that was written down is made by whoever finds it."""
+    till = attrs.evolve(world.till, charging=attrs.evolve(world.till.charging, ledger=AwayLedger()))
+    async with world.client(till) as client:
+        charge = await client.post("/charges", json=GOOD, headers=APP)
+        status = await client.get("/charges/tillport-1", headers=APP)
+    for answer in (charge, status):
+        assert "Do not pay again" in error_of(answer, 503)["remedy"]
+        assert "10.1.2.3" not in answer.text
 
 
 @pytest.mark.parametrize(

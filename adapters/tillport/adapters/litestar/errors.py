@@ -91,6 +91,10 @@ _REMEDY: Mapping[int, str] = {
     504: "Send this very request again, or ask for its status. Do not pay again with another token or key.",
 }
 """What to do where whoever raised the error did not say."""
+_LEDGER_REMEDY = (
+    "If this was a charge, send this very request again in a while. Do not pay again with another token or key: it may have been "
+    "written down, and is made then."
+)
 
 
 class _Facts(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -176,6 +180,7 @@ def problem_of_failure(failure: Failure, *, attempt: str | None) -> Problem:
 
 def _known(error: TillportError, status: int) -> Problem:
     headers: dict[str, str] = {}
+    message, remedy = error.message, error.remedy or _REMEDY.get(status, "")
     if isinstance(error, ChargeInProgress | LogOverloaded):
         headers["Retry-After"] = str(error.retry_after_seconds)
     elif status == 503:
@@ -184,6 +189,10 @@ def _known(error: TillportError, status: int) -> Problem:
         headers["Allow"] = error.allowed
     elif isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, LedgerUnavailable):
+        # What the store says is about the database: the operator's business. What the caller must hear is another thing: an
+        # earlier request may have charged, and this one may be written down although the answer to that was lost.
+        message, remedy = "This service can't reach its record of charges at the moment.", _LEDGER_REMEDY
     param = getattr(error, "param", None)
     if isinstance(error, UnknownCurrency):
         param = "currency"
@@ -191,8 +200,8 @@ def _known(error: TillportError, status: int) -> Problem:
         status=status,
         facts=_Facts(
             code=error.code,
-            message=error.message,
-            remedy=error.remedy or _REMEDY.get(status, ""),
+            message=message,
+            remedy=remedy,
             param=param,
         ),
         headers=headers,

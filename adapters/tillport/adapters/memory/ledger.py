@@ -95,9 +95,7 @@ class MemoryLedger:
 
     def _check_available(self) -> None:
         if not self.available:
-            raise LedgerUnavailable(
-                "The ledger is out of reach.", remedy="Try again once the store is back; nothing was charged."
-            )
+            raise LedgerUnavailable("The ledger is out of reach.", remedy="Try again once the store is back.")
 
 
 def _accepts(attempt: Attempt, state: AttemptState, tries: int) -> bool:
