@@ -13,6 +13,7 @@ from tillport.adapters.memory.event_log import MemoryEventLog
 from tillport.adapters.memory.ledger import MemoryLedger
 from tillport.adapters.memory.payments import GatewayFault, MemoryGateway
 from tillport.adapters.memory.policy import MaximumAmount
+from tillport.domain.amounts import Limits
 from tillport.domain.charge import (
     KEY_HORIZON_SECONDS,
     ChargeAnswer,
@@ -154,6 +155,17 @@ async def test_a_policy_that_changed_its_mind_does_not_hide_an_outcome() -> None
     first = await counter.charge()
     counter.using = attrs.evolve(counter.using, policy=MaximumAmount({"usd": 1_000}))
     assert (await counter.charge()).outcome == first.outcome
+
+
+async def test_limits_that_changed_do_not_hide_an_outcome() -> None:
+    counter = Counter()
+    counter.gateway.strike(GatewayFault.ANSWER_LOST, times=1)
+    assert (await counter.charge()).state is AttemptState.UNKNOWN
+    counter.using = attrs.evolve(counter.using, limits=Limits(maximum_minor={"usd": 1_000}))
+    assert (await counter.charge()).state is AttemptState.SUCCEEDED
+    with pytest.raises(InvalidAmount):
+        await counter.charge("tok_1B")
+    assert counter.moved == 1
 
 
 @pytest.mark.parametrize(

@@ -162,11 +162,12 @@ async def charge(
     `LedgerUnavailable`. A decline is an answer, not an error.
     """
     _check(order, idempotency_key)
-    using.limits.check(order.money)
     key = attempt_key(order.token, caller=caller, nonce=nonce, idempotency_key=idempotency_key)
     fingerprint = fingerprint_of(order)
     attempt = await using.ledger.find(key)
     if attempt is None:
+        # Not before: limits that changed must not hide an outcome, as the policy does not.
+        using.limits.check(order.money)
         refusal = await using.policy.decide(order, caller)
         if refusal is not None:
             raise ChargeRefused(refusal.message, remedy=refusal.remedy)
