@@ -279,6 +279,25 @@ def test_crashes_over_http_are_dropped_connections(serve):
     assert "dropped" in codes(report), report.text()
 
 
+def test_an_application_that_looks_before_it_acts_is_found_at_a_gentle_rate(serve):
+    # Between its look and its act lies less time than between two shots: only what comes at once meets it there.
+    bounds = Bounds(seconds=2, rate=50, timeout_seconds=2.0)
+    done: Counter[str] = Counter()
+    inner = careful()
+
+    def racing(body: bytes, headers: dict[str, str]) -> int:
+        status = inner(body, headers)
+        if status == 200 and (event_id := json.loads(body)["id"]) not in done:
+            time.sleep(0.005)
+            done[event_id] += 1
+        return status
+
+    report = throw(serve(racing), SECRET, seed=5, bounds=bounds, effects=lambda: done)
+    assert codes(report) == {"effect_twice"}, report.text()
+    (found,) = (finding for finding in report.findings if finding.broken)
+    assert "duplicate: beside it" in found.variants
+
+
 def test_a_crash_that_is_a_500_is_found(serve):
     def handle(body: bytes, headers: dict[str, str]) -> int:
         try:

@@ -53,10 +53,10 @@ def throw(
     """Throw a storm at a webhook and report what broke.
 
     `target` is a URL on this machine (anything else raises `NotLoopback`), or a function `(body, headers) -> status`
-    that calls the application in this process; an exception of its counts as a crash. `secret` is the endpoint's
-    signing secret; it appears in no report. `effects`, asked once at the end, returns how often the application acted
-    on each event id: then the report also tells effects that came twice, never, or for a forged event. The same seed,
-    bounds and second give the same storm.
+    that calls the application in this process, one shot after the other; an exception of its counts as a crash.
+    `secret` is the endpoint's signing secret; it appears in no report. `effects`, asked once at the end, returns how
+    often the application acted on each event id: then the report also tells effects that came twice, never, or for a
+    forged event. The same seed, bounds and second give the same storm.
 
     >>> report = throw(lambda body, headers: 200, "whsec_test", seed=1)
     >>> report.broken
@@ -165,8 +165,7 @@ class _Thrower:
                     return
                 self._next += 1
             shot = self._shots[number]
-            # Twins (three of a kind) go out when the first of them is due.
-            due = started + (number - 2 * shot.twin) / self._bounds.rate
+            due = started + (number - shot.behind_twin) / self._bounds.rate
             if self._stopped.wait(max(0.0, due - time.monotonic())):
                 return
             self._send(connection, shot)

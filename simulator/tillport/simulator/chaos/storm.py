@@ -46,8 +46,8 @@ class Shot(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     # How old the signature claims to be; the future is negative.
     age_seconds: int = 0
-    # Twins go out at the same time, on connections of their own.
-    twin: bool = False
+    # Twins go out at the same time, on connections of their own: how many shots ago the first of them stands.
+    behind_twin: int = 0
 
     @property
     def law(self) -> Law:
@@ -217,8 +217,8 @@ class _Maker:
             self._again.sort(key=lambda pair: pair[0])
         else:
             attempt = self._next()
-            for _ in range(3):
-                self._shoot("duplicate", variant, attempt, twin=True)
+            for behind in range(3):
+                self._shoot("duplicate", variant, attempt, behind_twin=behind)
 
     def _shoot(
         self,
@@ -228,7 +228,7 @@ class _Maker:
         body: bytes | None = None,
         *,
         age: int = 0,
-        twin: bool = False,
+        behind_twin: int = 0,
     ) -> None:
         self._shots.append(
             Shot(
@@ -238,7 +238,7 @@ class _Maker:
                 event_id=attempt.event_id,
                 body=attempt.body if body is None else body,
                 age_seconds=age,
-                twin=twin,
+                behind_twin=behind_twin,
             )
         )
 
