@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tillport.simulator import Fault, Faults, ManualClock, Request, Response, Simulator
+from tillport.simulator import ApiError, Fault, Faults, ManualClock, Request, Response, Simulator
 from tillport.simulator.form import decode
 
 PAY = {"amount": "2000", "currency": "usd", "confirm": "true", "payment_method": "pm_card_visa"}
@@ -72,6 +72,42 @@ def test_a_key_with_other_parameters_is_a_mismatch(call: Call, decoded: Decoded)
     call("POST", INTENTS, PAY, key="k")
     other = call("POST", INTENTS, PAY | {"amount": "2001"}, key="k")
     assert (other.status, decoded(other)["error"]["type"]) == (400, "idempotency_error")
+
+
+def test_a_key_means_the_same_to_the_object_and_on_the_wire(
+    sim: Simulator, call: Call, decoded: Decoded
+) -> None:
+    pay: Any = {**PAY, "amount": 2000, "confirm": True, "metadata": {"order": 1}}
+    form = PAY | {"metadata[order]": "1"}
+    first = sim.payment_intents.create(**pay, idempotency_key="k")
+    assert sim.payment_intents.create(**pay, idempotency_key="k") == first
+    assert decoded(call("POST", INTENTS, form, key="k"))["id"] == first.id
+    with pytest.raises(ApiError) as refused:
+        sim.payment_intents.create(**(pay | {"amount": 2001}), idempotency_key="k")
+    assert (refused.value.status, refused.value.type) == (400, "idempotency_error")
+    with pytest.raises(ApiError, match="same parameters"):
+        sim.payment_intents.confirm(first.id, idempotency_key="k")
+    with pytest.raises(ApiError, match="at most 255"):
+        sim.payment_intents.create(**pay, idempotency_key="k" * 256)
+    assert len(sim.charges.list().data) == 1
+    call("POST", INTENTS, form, key="w")
+    sim.payment_intents.create(**pay, idempotency_key="w")
+    assert len(sim.charges.list().data) == 2
+
+
+def test_the_object_repeats_a_decline_under_its_key(clock: ManualClock) -> None:
+    sim = Simulator(clock=clock, seed=1, journal=100)
+    declined: Any = {**PAY, "payment_method": "pm_card_chargeDeclined"}
+    met = []
+    for _ in range(2):
+        with pytest.raises(ApiError) as refused:
+            sim.payment_intents.create(**declined, idempotency_key="d")
+        met.append((refused.value.status, refused.value.body()))
+    assert met[0] == met[1]
+    assert met[0][1]["error"]["payment_intent"].status == "requires_payment_method"
+    assert len(sim.charges.list().data) == 1
+    requests = sim.journal.find("request", f"POST {INTENTS}")
+    assert [(entry.value.status, entry.value.replayed) for entry in requests] == [(402, False), (402, True)]
 
 
 def test_a_decline_is_remembered_and_a_refused_parameter_is_not(sim: Simulator, call: Call) -> None:

@@ -1,7 +1,7 @@
 """Stripe's error envelope as an exception, and the errors that many routes share (docs.stripe.com/api/errors)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 
 class ApiError(Exception):
@@ -44,6 +44,14 @@ class ApiError(Exception):
         error["type"] = self.type
         error.update(self.fields)
         return {"error": error}
+
+    @classmethod
+    def told(cls, status: int, body: dict[str, Any]) -> Self:
+        """Return the refusal that an envelope told, as it was."""
+        error = dict(body["error"])
+        for made in ("doc_url", "request_log_url"):
+            error.pop(made, None)
+        return cls(status, error.pop("message"), **error)
 
 
 def doc_url(code: str) -> str:

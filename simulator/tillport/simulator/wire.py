@@ -157,23 +157,15 @@ class Wire:
         idempotency_key = request.headers.get("idempotency-key") if method == "POST" else None
         if not idempotency_key:
             return 200, run(account, route, params, ids, request_id, None, key.publishable), None
-        if len(idempotency_key) > MAX_KEY:
-            raise invalid(f"Idempotency keys can be at most {MAX_KEY} characters long.", None)
-        print_ = fingerprint(method, path, params)
-        now = account.now()
-        record = account.idempotency.lookup(idempotency_key, print_, now)
-        if record is not None:
-            return record.status, record.payload, record
-        try:
-            payload = run(account, route, params, ids, request_id, idempotency_key, key.publishable)
-        except ApiError as error:
-            if error.stored:
-                body = error.body(account.log_url(request_id))
-                record = Record(print_, error.status, body, request_id, now, now)
-                account.idempotency.remember(idempotency_key, record)
-            raise
-        account.idempotency.remember(idempotency_key, Record(print_, 200, payload, request_id, now, now))
-        return 200, payload, None
+        return once(
+            account,
+            method,
+            path,
+            params,
+            idempotency_key,
+            request_id,
+            lambda: run(account, route, params, ids, request_id, idempotency_key, key.publishable),
+        )
 
     def _log(
         self,
@@ -191,6 +183,38 @@ class Wire:
         self.seen.append(seen)
         if account.journal is not None:
             account.journal.write(seen.at, "request", f"{seen.method} {seen.path}", request_id, seen)
+
+
+def once(
+    account: Account,
+    method: str,
+    path: str,
+    params: dict[str, Any],
+    key: str,
+    request_id: str,
+    work: Callable[[], Any],
+) -> tuple[int, Any, Record | None]:
+    """Do the work under an idempotency key and remember its answer, or return what was remembered.
+
+    Returns the status, the answer, and the record where it is a replay; raises what no key remembers, and the refusal
+    that the work itself ended with.
+    """
+    if len(key) > MAX_KEY:
+        raise invalid(f"Idempotency keys can be at most {MAX_KEY} characters long.", None)
+    print_ = fingerprint(method, path, params)
+    now = account.now()
+    record = account.idempotency.lookup(key, print_, now)
+    if record is not None:
+        return record.status, record.payload, record
+    try:
+        payload = work()
+    except ApiError as error:
+        if error.stored:
+            body = error.body(account.log_url(request_id))
+            account.idempotency.remember(key, Record(print_, error.status, body, request_id, now, now))
+        raise
+    account.idempotency.remember(key, Record(print_, 200, payload, request_id, now, now))
+    return 200, payload, None
 
 
 def run(
@@ -290,4 +314,4 @@ def _refusal(account: Account, error: ApiError, request_id: str, version: str, k
     return Response(error.status, headers, pretty(error.body(account.log_url(request_id))))
 
 
-__all__ = ["MAX_BODY", "Key", "Request", "Response", "Seen", "Wire", "key_of", "run"]
+__all__ = ["MAX_BODY", "Key", "Request", "Response", "Seen", "Wire", "key_of", "once", "run"]
