@@ -1,5 +1,6 @@
 """Webhooks: signed afresh, retried, and misbehaving as asked."""
 
+import asyncio
 import json
 from collections import Counter
 from itertools import pairwise
@@ -9,6 +10,7 @@ import pytest
 import stripe
 
 from tillport.simulator import ApiError, Attempt, Fault, Faults, ManualClock, Simulator, sign
+from tillport.simulator.sdk import deliver_async
 
 PAY = {"amount": 2000, "currency": "usd", "confirm": True, "payment_method": "pm_card_visa"}
 
@@ -69,6 +71,45 @@ def test_a_failed_delivery_is_retried_with_a_new_time_and_signature(
     assert len({attempt.event_id for attempt, _ in done}) == 1
     waits = [b.at - a.at for (a, _), (b, _) in pairwise(done)]
     assert waits == [300, 1800, 7200]
+
+
+def test_what_comes_behind_a_handler_that_raises_is_tried_again(sim: Simulator, endpoint: Any) -> None:
+    sim.payment_intents.create(**PAY)
+    sim.script(Fault(kind="duplicate", type="payment_intent.created"))
+
+    def crash(attempt: Attempt) -> int:
+        raise LookupError(attempt.event_type)
+
+    with pytest.raises(LookupError, match=r"payment_intent\.created"):
+        sim.deliver(crash)
+    assert sim.events.list(limit=1).data[0].pending_webhooks == 1
+    done = sim.advance(300, lambda _: 200)
+    assert [(a.event_type, a.number) for a, _ in done] == [
+        ("charge.updated", 1),
+        ("payment_intent.created", 2),
+        ("charge.succeeded", 2),
+        ("payment_intent.succeeded", 2),
+    ]
+    assert sim.backlog == 0
+
+
+async def test_what_comes_behind_a_handler_that_is_cancelled_is_tried_again(
+    sim: Simulator, endpoint: Any
+) -> None:
+    sim.payment_intents.create(**PAY)
+    asked = asyncio.Event()
+
+    async def hang(attempt: Attempt) -> int:
+        asked.set()
+        await asyncio.Event().wait()
+        return 200
+
+    sending = asyncio.create_task(deliver_async(sim, hang))
+    await asked.wait()
+    sending.cancel()
+    await asyncio.wait([sending])
+    assert Counter(a.number for a, _ in sim.advance(300, lambda _: 200)) == {1: 1, 2: 3}
+    assert sim.backlog == 0
 
 
 def test_retries_end_after_three_days_and_the_event_says_so(sim: Simulator, endpoint: Any) -> None:

@@ -33,16 +33,21 @@ class _Headers(dict[str, str]):
 
 
 async def deliver_async(simulator: Simulator, sink: AsyncSink) -> list[tuple[Attempt, int | None]]:
-    """Perform what is due now by awaiting `sink(attempt) -> status`; return what happened, in order."""
+    """Perform what is due now by awaiting `sink(attempt) -> status`; return what happened, in order.
+
+    For a sink that raises, or is cancelled, see `Simulator.deliver`.
+    """
     done: list[tuple[Attempt, int | None]] = []
     while attempts := simulator.due_deliveries():
-        for attempt in attempts:
-            status: int | None = None
-            try:
+        try:
+            for attempt in attempts:
                 status = await sink(attempt)
-            finally:
                 simulator.delivery_result(attempt, status)
-            done.append((attempt, status))
+                done.append((attempt, status))
+        except BaseException:
+            for attempt in attempts:
+                simulator.delivery_result(attempt, None)
+            raise
     return done
 
 

@@ -316,17 +316,21 @@ class Simulator(People):
     def deliver(self, sink: Sink) -> list[tuple[Attempt, int | None]]:
         """Perform what is due now by calling `sink(attempt) -> status`; return what happened, in order.
 
-        A sink that raises has not answered: its exception passes through, and the attempt counts as failed.
+        A sink that raises has not answered: its exception passes through, and the attempt counts as failed, with those
+        of the same moment that it was not called for. All of them are tried again.
         """
         done: list[tuple[Attempt, int | None]] = []
         while attempts := self.due_deliveries():
-            for attempt in attempts:
-                status: int | None = None
-                try:
+            try:
+                for attempt in attempts:
                     status = sink(attempt)
-                finally:
                     self.delivery_result(attempt, status)
-                done.append((attempt, status))
+                    done.append((attempt, status))
+            except BaseException:
+                # Taken from the queue and never settled, they would be lost; what is settled stays as it is.
+                for attempt in attempts:
+                    self.delivery_result(attempt, None)
+                raise
         return done
 
     # Time ----------------------------------------------------------------------------------------------------
