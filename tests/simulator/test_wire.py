@@ -142,6 +142,26 @@ def test_an_answer_lost_after_success_is_replayed_under_its_key(sim: Simulator, 
     assert len(sim.payment_intents.list().data) == 1
 
 
+def test_the_answer_of_a_decline_may_be_lost_too(sim: Simulator, call: Call) -> None:
+    no = PAY | {"payment_method": "pm_card_chargeDeclined"}
+    sim.script("answer_lost")
+    # Nothing was done for a refused parameter: the fault waits for what was.
+    assert call("POST", INTENTS, no | {"amount": "x"}, key="d").connection == "ok"
+    assert call("POST", INTENTS, no, key="d").connection == "reset"
+    retried = call("POST", INTENTS, no, key="d")
+    assert (retried.status, retried.headers["Idempotent-Replayed"]) == (402, "true")
+    assert len(sim.charges.list().data) == 1
+    sim.script("answer_lost")
+    assert call("POST", INTENTS, no).connection == "reset"
+
+
+def test_an_answer_that_was_told_is_not_forgotten_over_a_failing_replay(sim: Simulator, call: Call) -> None:
+    first = call("POST", INTENTS, PAY, key="k")
+    sim.script("error_after")
+    assert [call("POST", INTENTS, PAY, key="k").status for _ in range(2)] == [500, 200]
+    assert call("POST", INTENTS, PAY, key="k").body == first.body
+
+
 @pytest.mark.parametrize(
     ("kind", "status", "effects"),
     [

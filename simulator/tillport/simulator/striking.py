@@ -32,9 +32,9 @@ def strike_before(account: Account, fault: Fault, key: str | None) -> Response |
 
 
 def strike_after(
-    account: Account, fault: Fault, response: Response, key: str | None, request_id: str
+    account: Account, fault: Fault, response: Response, key: str | None, request_id: str, *, replayed: bool
 ) -> Response:
-    """Spoil the answer after the effect."""
+    """Spoil the answer after the effect; what a key has answered before, it goes on answering."""
     rates = account.faults.rates
     match fault.kind:
         case "answer_lost":
@@ -54,7 +54,7 @@ def strike_after(
         case "error_after":
             error = ApiError(500, "An unknown error occurred", type="api_error")
             body = error.body(account.log_url(request_id))
-            if key:
+            if key and not replayed:
                 account.idempotency.overwrite(key, 500, body)
             response.status = 500
             response.body = pretty(body)

@@ -95,9 +95,10 @@ class Wire:
             headers["Idempotent-Replayed"] = "true"
             headers["Original-Request"] = replay.request_id
         response = Response(status, headers, pretty(payload))
+        # A refusal that the work ended with, such as a decline, may be lost like any other answer.
         after = account.faults.after(method, path)
         if after is not None:
-            response = strike_after(account, after, response, key, request_id)
+            response = strike_after(account, after, response, key, request_id, replayed=replay is not None)
         self._log(
             account,
             method,
@@ -155,17 +156,13 @@ class Wire:
             )
         params = _params(request, method, query)
         idempotency_key = request.headers.get("idempotency-key") if method == "POST" else None
+
+        def work() -> Any:
+            return run(account, route, params, ids, request_id, idempotency_key, key.publishable)
+
         if not idempotency_key:
-            return 200, run(account, route, params, ids, request_id, None, key.publishable), None
-        return once(
-            account,
-            method,
-            path,
-            params,
-            idempotency_key,
-            request_id,
-            lambda: run(account, route, params, ids, request_id, idempotency_key, key.publishable),
-        )
+            return *worked(account, request_id, work), None
+        return once(account, method, path, params, idempotency_key, request_id, work)
 
     def _log(
         self,
@@ -196,8 +193,7 @@ def once(
 ) -> tuple[int, Any, Record | None]:
     """Do the work under an idempotency key and remember its answer, or return what was remembered.
 
-    Returns the status, the answer, and the record where it is a replay; raises what no key remembers, and the refusal
-    that the work itself ended with.
+    Returns the status, the answer, and the record where it is a replay; raises what no key remembers.
     """
     if len(key) > MAX_KEY:
         raise invalid(f"Idempotency keys can be at most {MAX_KEY} characters long.", None)
@@ -206,15 +202,19 @@ def once(
     record = account.idempotency.lookup(key, print_, now)
     if record is not None:
         return record.status, record.payload, record
+    status, payload = worked(account, request_id, work)
+    account.idempotency.remember(key, Record(print_, status, payload, request_id, now, now))
+    return status, payload, None
+
+
+def worked(account: Account, request_id: str, work: Callable[[], Any]) -> tuple[int, Any]:
+    """Do the work and return its status and answer, a refusal that it ended with too; raise what came before it."""
     try:
-        payload = work()
+        return 200, work()
     except ApiError as error:
-        if error.stored:
-            body = error.body(account.log_url(request_id))
-            account.idempotency.remember(key, Record(print_, error.status, body, request_id, now, now))
-        raise
-    account.idempotency.remember(key, Record(print_, 200, payload, request_id, now, now))
-    return 200, payload, None
+        if not error.stored:
+            raise
+        return error.status, error.body(account.log_url(request_id))
 
 
 def run(
