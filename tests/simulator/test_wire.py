@@ -50,6 +50,22 @@ def test_a_publishable_key_tokenises_and_no_more(sim: Simulator, call: Call, dec
     assert seen["status"] == "requires_payment_method"
 
 
+def test_nothing_is_done_in_the_name_of_another_account(sim: Simulator, call: Call, decoded: Decoded) -> None:
+    def refused(response: Response) -> tuple[int, str]:
+        return response.status, decoded(response)["error"]["code"]
+
+    other, form = "acct_1OfSomebodyElse", PAY | {"_stripe_account": "acct_1OfSomebodyElse"}
+    assert refused(call("POST", INTENTS, PAY, stripe_account=other)) == (403, "account_invalid")
+    # As Stripe.js names it, whose token would be of no use here.
+    assert refused(call("POST", INTENTS, form)) == (403, "account_invalid")
+    assert refused(call("POST", INTENTS, PAY, stripe_context=other)) == (400, "simulator_not_modelled")
+    assert sim.payment_intents.list().data == []
+    own = sim.account.id
+    for named in ({"stripe_account": own}, {"stripe_context": own}):
+        assert call("POST", INTENTS, PAY, **named).status == 200
+    assert call("POST", INTENTS, PAY | {"_stripe_account": own}).status == 200
+
+
 def test_a_key_replays_its_answer_and_charges_once(sim: Simulator, call: Call) -> None:
     first = call("POST", INTENTS, PAY, key="order-1")
     again = call("POST", INTENTS, PAY, key="order-1")

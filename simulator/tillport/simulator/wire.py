@@ -13,7 +13,7 @@ import msgspec
 
 from tillport.simulator import routes
 from tillport.simulator.account import API_VERSION, Account, Origin
-from tillport.simulator.errors import ApiError, invalid
+from tillport.simulator.errors import ApiError, invalid, not_modelled
 from tillport.simulator.expand import expand
 from tillport.simulator.faults import Fault
 from tillport.simulator.form import decode
@@ -146,15 +146,14 @@ class Wire:
         wanted = request.headers.get("stripe-version")
         if wanted is not None and not _is_version(wanted):
             raise invalid(f"Invalid Stripe API version: {wanted[:40]}", None)
-        if request.headers.get("stripe-account") not in (None, account.id):
-            raise ApiError(
-                403,
-                f"The provided key does not have access to account '{request.headers['stripe-account'][:60]}' (or that "
-                "account does not exist). Tillport's simulator models no connected accounts.",
-                code="account_invalid",
-                stored=False,
-            )
         params = _params(request, method, query)
+        _own(account, request.headers.get("stripe-account"))
+        if request.headers.get("stripe-context") not in (None, account.id):
+            raise not_modelled("the header Stripe-Context")
+        # Stripe.js sends its key, and a fingerprint of itself, among the parameters.
+        if not _OF_STRIPE_JS.isdisjoint(params):
+            _own(account, params.get("_stripe_account"))
+            params = {name: value for name, value in params.items() if name not in _OF_STRIPE_JS}
         idempotency_key = request.headers.get("idempotency-key") if method == "POST" else None
 
         def work() -> Any:
@@ -259,10 +258,19 @@ def _params(request: Request, method: str, query: str) -> dict[str, Any]:
         except UnicodeDecodeError:
             raise invalid("Invalid encoding: the body must be percent-encoded UTF-8.", None) from None
         params = {**params, **decode(text)} if params else decode(text)
-    # Stripe.js sends its key, and a fingerprint of itself, among the parameters.
-    if not _OF_STRIPE_JS.isdisjoint(params):
-        params = {name: value for name, value in params.items() if name not in _OF_STRIPE_JS}
     return params
+
+
+def _own(account: Account, named: Any) -> None:
+    """Refuse a request in the name of another account: there are no connected ones."""
+    if named not in (None, account.id):
+        raise ApiError(
+            403,
+            f"The provided key does not have access to account '{str(named)[:60]}' (or that account does not exist). "
+            "Tillport's simulator models no connected accounts.",
+            code="account_invalid",
+            stored=False,
+        )
 
 
 def _json(body: bytes) -> dict[str, Any]:
