@@ -230,6 +230,31 @@ def test_expand_goes_four_deep_and_refuses_what_cannot_be(
     assert listed["data"][0]["latest_charge"]["object"] == "charge"
 
 
+@pytest.mark.parametrize(
+    "path", ["charges", "latest_charge.amount", "customer.id", "a.b.c.d.e", "data.customer"]
+)
+def test_a_payment_whose_answer_cannot_be_expanded_is_not_made(
+    sim: Simulator, call: Call, decoded: Decoded, path: str
+) -> None:
+    for _ in range(2):
+        refused = call("POST", INTENTS, PAY | {"expand[]": path}, key="k")
+        assert (refused.status, decoded(refused)["error"]["param"]) == (400, "expand")
+    assert sim.charges.list().data == []
+    assert call("POST", INTENTS, PAY, key="k").status == 200
+
+
+def test_what_only_the_answer_can_tell_is_refused_once_it_is_there_and_done_once(
+    sim: Simulator, call: Call
+) -> None:
+    intent = sim.payment_intents.create(amount=2000, currency="usd", payment_method="pm_card_visa")
+    sim.payment_intents.confirm(intent.id)
+    sim.advance(5)
+    charge = sim.charges.list().data[0].id
+    form = {"charge": charge, "amount": "500", "expand[]": "balance_transaction.source.nonsense"}
+    assert [call("POST", "/v1/refunds", form, key="k").status for _ in range(2)] == [400, 400]
+    assert len(sim.refunds.list().data) == 1
+
+
 def test_lists_page_both_ways_newest_first(
     sim: Simulator, clock: ManualClock, call: Call, decoded: Decoded
 ) -> None:

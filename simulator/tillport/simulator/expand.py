@@ -1,6 +1,7 @@
 """`expand[]`: replace ids by their objects, along dot paths up to four deep (docs.stripe.com/api/expanding_objects)."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -119,11 +120,23 @@ EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
         "payment_method": _method,
     },
 }
+# What a field leads to, where its name says so: the rest is known when it is there.
+_LEADS_TO = {
+    "balance_transaction": "balance_transaction",
+    "charge": "charge",
+    "customer": "customer",
+    "failure_balance_transaction": "balance_transaction",
+    "latest_attempt": "setup_attempt",
+    "latest_charge": "charge",
+    "payment_intent": "payment_intent",
+    "payment_method": "payment_method",
+    "setup_intent": "setup_intent",
+}
 _COMPUTED = {("charge", "refunds"), ("customer", "cash_balance"), ("customer", "sources")}
 
 
-def expand(account: Account, value: Any, paths: Sequence[Any]) -> Any:
-    """Return the value with the paths' ids replaced by objects; raise ApiError for a path that cannot be."""
+def paths_of(paths: Sequence[Any]) -> _Tree:
+    """Read the paths into one tree; raise ApiError for what is no path, or too deep a one."""
     tree: _Tree = {}
     for path in paths:
         if not isinstance(path, str) or not path:
@@ -136,6 +149,37 @@ def expand(account: Account, value: Any, paths: Sequence[Any]) -> Any:
         at = tree
         for part in parts:
             at = at.setdefault(part, {})
+    return tree
+
+
+def judge(handler: Callable[..., Any], tree: _Tree) -> None:
+    """Raise ApiError for a path that the handler's answer cannot have; what only the answer can tell is left to `expand`."""
+    kind = _answers(handler)
+    if kind is not None:
+        _judge(kind, tree)
+
+
+def _judge(kind: str, tree: _Tree) -> None:
+    known = EXPANDABLE.get(kind, {})
+    for name, below in tree.items():
+        if name not in known:
+            raise _cannot(name)
+        if below and name in _LEADS_TO:
+            _judge(_LEADS_TO[name], below)
+
+
+@cache
+def _answers(handler: Callable[..., Any]) -> str | None:
+    """Return the kind of object that a handler answers with, None where it says nothing of it."""
+    answer = handler.__annotations__.get("return")
+    if answer is List or not isinstance(answer, type) or not issubclass(answer, msgspec.Struct):
+        return None
+    kinds = [field.default for field in msgspec.structs.fields(answer) if field.name == "object"]
+    return kinds[0] if kinds and isinstance(kinds[0], str) else None
+
+
+def expand(account: Account, value: Any, tree: _Tree) -> Any:
+    """Return the value with the ids on the tree's paths replaced by objects; raise ApiError for a path that cannot be."""
     return _apply(account, value, tree)
 
 

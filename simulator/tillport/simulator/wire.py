@@ -14,7 +14,7 @@ import msgspec
 from tillport.simulator import routes
 from tillport.simulator.account import API_VERSION, Account, Origin
 from tillport.simulator.errors import ApiError, invalid, not_modelled
-from tillport.simulator.expand import expand
+from tillport.simulator.expand import expand, judge, paths_of
 from tillport.simulator.faults import Fault
 from tillport.simulator.form import decode
 from tillport.simulator.idempotency import MAX_KEY, Record, fingerprint
@@ -229,11 +229,19 @@ def run(
     paths = params.pop("expand", None)
     if paths is not None and not isinstance(paths, list | tuple):
         raise invalid("Invalid array: expand must be an array of paths.", "expand")
+    wanted = paths_of(paths) if paths else None
     parsed = route.spec.parse(params)
+    if wanted and route.method != "GET":
+        # Before the work: a refused parameter moves no money.
+        judge(route.handler, wanted)
     call = Call(Origin(request_id, idempotency_key), publishable)
     result = account.at_one_moment(route.handler, call, parsed, *ids)
-    if paths:
-        result = expand(account, result, paths)
+    if wanted:
+        try:
+            result = expand(account, result, wanted)
+        except ApiError as error:
+            error.stored = route.method != "GET"  # the work is done: its key must not do it again
+            raise
     if publishable and isinstance(result, PaymentIntent):
         return public(result)
     return result
