@@ -170,6 +170,21 @@ def test_a_dropped_delivery_comes_with_the_retry_and_a_delayed_one_late(
     ]
 
 
+@pytest.mark.parametrize("late", ["delay", "reorder"])
+def test_what_strikes_beside_a_delay_strikes_when_it_is_over(
+    sim: Simulator, endpoint: Any, late: str
+) -> None:
+    sim.payment_intents.create(amount=2000, currency="usd")
+    sim.script(late, "duplicate", "tamper")
+    assert sim.deliver(lambda _: 200) == []
+    done = sim.advance(70, lambda _: 200)
+    assert [attempt.faults for attempt, _ in done] == [("duplicate", "tamper")] * 2
+    sim.payment_intents.create(amount=2000, currency="usd")
+    sim.script(late, "drop")
+    done = sim.advance(370, lambda _: 200)
+    assert [(attempt.number, attempt.faults) for attempt, _ in done] == [(2, ())]
+
+
 def test_shuffled_deliveries_come_in_another_order_that_the_seed_repeats() -> None:
     def order(seed: int) -> list[str]:
         sim = Simulator(clock=ManualClock(), seed=seed, faults=Faults(shuffle=True))

@@ -71,7 +71,8 @@ class _Delivery(msgspec.Struct, gc=False):
     event: "Event"
     endpoint_id: str
     number: int = 1
-    delayed: bool = False
+    # The faults that struck together with a delay, and wait with it; None before any.
+    delayed: dict[str, Fault] | None = None
     # A resend by hand neither stops nor starts automatic retries.
     by_hand: bool = False
 
@@ -208,12 +209,10 @@ class Deliveries:
                 # What is sent by hand was never counted as pending: to take it off would hide another's delivery.
                 if not delivery.by_hand:
                     self._done(delivery.event.id)
-            elif (
-                (plan.script or plan.delivery_rates)
-                and not delivery.delayed
-                and (faults := plan.delivery(delivery.event.type))
-            ):
-                self._faulty(out, delivery, endpoint, now, faults)
+            elif delivery.delayed is not None:
+                self._faulty(out, delivery, endpoint, now, delivery.delayed)
+            elif (plan.script or plan.delivery_rates) and (faults := plan.delivery(delivery.event.type)):
+                self._faulty(out, delivery, endpoint, now, {fault.kind: fault for fault in faults})
             else:
                 out.append(self._attempt(delivery, endpoint, now, None))
         return out
@@ -224,16 +223,15 @@ class Deliveries:
         delivery: _Delivery,
         endpoint: _Endpoint,
         now: float,
-        faults: tuple[Fault, ...],
+        kinds: dict[str, Fault],
     ) -> None:
-        kinds = {fault.kind: fault for fault in faults}
         rates = self._account.faults.rates
         if "delay" in kinds or "reorder" in kinds:
             if "delay" in kinds:
                 wait = kinds["delay"].seconds or rates.delay_seconds
             else:
                 wait = (kinds["reorder"].seconds or rates.reorder_seconds) * self._account.faults.uniform()
-            delivery.delayed = True
+            delivery.delayed = {kind: kinds[kind] for kind in kinds if kind not in ("delay", "reorder")}
             self._push(now + wait, delivery)
             return
         attempt = self._attempt(delivery, endpoint, now, kinds)
