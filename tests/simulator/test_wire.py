@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tillport.simulator import ApiError, Fault, Faults, ManualClock, Request, Response, Simulator
-from tillport.simulator.form import decode
+from tillport.simulator.form import decode, listed
 
 PAY = {"amount": "2000", "currency": "usd", "confirm": "true", "payment_method": "pm_card_visa"}
 INTENTS = "/v1/payment_intents"
@@ -211,8 +211,23 @@ def test_fault_rates_repeat_for_a_seed() -> None:
 def test_every_array_and_nesting_form_is_read() -> None:
     assert decode("a[]=1&a[]=2") == {"a": ["1", "2"]}
     assert decode("a[1]=2&a[0]=1") == {"a": ["1", "2"]}
+    assert listed(decode("a[7]=2&a[3]=1")["a"]) == ["1", "2"]
     assert decode("i[][p]=1&i[][q]=2&i[][p]=3") == {"i": [{"p": "1", "q": "2"}, {"p": "3"}]}
     assert decode("a%5Bb%5D%5Bc%5D=x+y%C3%A9") == {"a": {"b": {"c": "x yé"}}}
+
+
+@pytest.mark.parametrize("keys", [("6735", "17", "017"), ("0", "1", "2")])
+def test_metadata_may_have_numbers_for_keys(call: Call, decoded: Decoded, keys: tuple[str, ...]) -> None:
+    form = {f"metadata[{key}]": "x" for key in keys}
+    made = decoded(call("POST", "/v1/customers", form, key="k"))
+    assert made["metadata"] == dict.fromkeys(keys, "x")
+    changed = decoded(call("POST", f"/v1/customers/{made['id']}", {f"metadata[{keys[0]}]": ""}))
+    assert changed["metadata"] == dict.fromkeys(keys[1:], "x")
+    # Other keys are other parameters.
+    assert decoded(call("POST", "/v1/customers", {"metadata[3]": "x"}, key="k"))["error"]["type"] == (
+        "idempotency_error"
+    )
+    assert call("POST", "/v1/customers", {"metadata[]": "x"}).status == 400
 
 
 def test_expand_goes_four_deep_and_refuses_what_cannot_be(

@@ -84,6 +84,21 @@ class _Items(list[Any]):
     """What was written with empty brackets."""
 
 
+class Numbered(list[Any]):
+    """What was written with 0, 1, 2 … in its brackets: a list, or a hash with such keys, as metadata may be."""
+
+    def __init__(self, pairs: dict[str, Any]) -> None:
+        super().__init__(pairs[str(i)] for i in range(len(pairs)))
+        self.pairs = pairs
+
+
+def listed(value: Any) -> Any:
+    """Return the list that is meant by a hash whose keys are numbers, and anything else as it is."""
+    if isinstance(value, dict) and value and all(k.isascii() and k.isdigit() and len(k) < 6 for k in value):
+        return [value[k] for k in sorted(value, key=int)]
+    return value
+
+
 def _lists(value: Any) -> Any:
     if isinstance(value, _Items):
         return [_lists(v) for v in value]
@@ -93,6 +108,6 @@ def _lists(value: Any) -> Any:
         items = [_lists(v) for v in value[""]]
         indexed = [_lists(v) for k, v in value.items() if k != ""]
         return indexed + items
-    if value and all(k.isascii() and k.isdigit() and len(k) < 6 for k in value):
-        return [_lists(value[k]) for k in sorted(value, key=int)]
-    return {k: _lists(v) for k, v in value.items()}
+    pairs = {k: _lists(v) for k, v in value.items()}
+    # Other numbers are a list or a hash as their reader takes them: `listed`.
+    return Numbered(pairs) if pairs and all(str(i) in pairs for i in range(len(pairs))) else pairs

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tillport.simulator.errors import invalid, not_modelled, parameter_missing, parameter_unknown
+from tillport.simulator.form import Numbered, listed
 
 Parser = Callable[[Any, str], Any]
 
@@ -174,6 +175,7 @@ def array_of(parser: Parser, limit: int = 100) -> Parser:
     def parse(value: Any, name: str) -> Any:
         if value == UNSET:
             return []
+        value = listed(value)
         if not isinstance(value, list | tuple) or len(value) > limit:
             raise invalid(f"Invalid array: {name} must be an array of at most {limit}.", name)
         return [parser(item, f"{name}[{i}]") for i, item in enumerate(value)]
@@ -185,6 +187,8 @@ def metadata(value: Any, name: str) -> Any:
     """Read metadata: up to 50 keys of 40 characters, values of 500 (docs.stripe.com/api/metadata); `""` clears."""
     if value == UNSET:
         return UNSET
+    if isinstance(value, Numbered):
+        value = value.pairs
     if not isinstance(value, Mapping):
         raise invalid("Invalid metadata: must be a hash of strings.", name, "parameter_invalid_object")
     if len(value) > 50:

@@ -16,7 +16,7 @@ from tillport.simulator.account import API_VERSION, Account, Origin
 from tillport.simulator.errors import ApiError, invalid, not_modelled
 from tillport.simulator.expand import expand, judge, paths_of
 from tillport.simulator.faults import Fault
-from tillport.simulator.form import decode
+from tillport.simulator.form import decode, listed
 from tillport.simulator.idempotency import MAX_KEY, Record, fingerprint
 from tillport.simulator.keys import Key, Keyring, key_of
 from tillport.simulator.messages import Request, Response
@@ -226,7 +226,7 @@ def run(
     publishable: bool = False,
 ) -> Any:
     """Do the work of one call: judge the parameters, run the handler, expand the answer."""
-    paths = params.pop("expand", None)
+    paths = listed(params.pop("expand", None))
     if paths is not None and not isinstance(paths, list | tuple):
         raise invalid("Invalid array: expand must be an array of paths.", "expand")
     wanted = paths_of(paths) if paths else None
