@@ -6,14 +6,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import stripe
 
-from tillport.simulator import Attempt, Fault, Simulator
+from tillport.simulator import Attempt, Fault, Faults, Simulator
 from tillport.simulator.sdk import SimulatorHTTPClient
 from tillport.simulator.server import Server
 
@@ -31,6 +31,9 @@ class Hook:
 
     def __init__(self) -> None:
         got: list[tuple[bytes, str]] = []
+        # What the application does before it answers.
+        self.work: Callable[[], object] = lambda: None
+        hook = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -38,6 +41,7 @@ class Hook:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 got.append((body, self.headers["stripe-signature"]))
+                hook.work()
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
             def log_message(self, *args: Any) -> None:
@@ -195,6 +199,19 @@ def test_the_webhook_may_come_before_the_answer(server: Server, hook: Hook) -> N
     client = stripe.StripeClient(sim.secret_key, base_addresses={"api": server.url})
     client.v1.payment_intents.create(PAY)
     assert len(hook.got) == 1
+
+
+def test_a_handler_that_asks_the_api_does_not_wait_for_its_own_answer(server: Server, hook: Hook) -> None:
+    sim = server.simulator
+    endpoint = sim.webhook_endpoints.create(url=hook.url, enabled_events=["payment_intent.created"])
+    sim.set_faults(Faults(webhook_first=1.0))
+    client = stripe.StripeClient(sim.secret_key, base_addresses={"api": server.url})
+    hook.work = lambda: client.v1.webhook_endpoints.retrieve(endpoint.id)
+    started = time.monotonic()
+    client.v1.payment_intents.create({"amount": 2000, "currency": "usd"})
+    assert len(hook.got) == 1
+    assert [entry.status for entry in sim.account.deliveries.log] == [200]
+    assert time.monotonic() - started < 15  # for thirty seconds a delivery waits for its endpoint
 
 
 def test_the_control_routes_move_the_clock_and_script_faults(server: Server, hook: Hook) -> None:

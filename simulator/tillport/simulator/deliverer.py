@@ -161,7 +161,8 @@ class Deliverer:
         # By account and attempt: each account numbers its own.
         self._active: dict[tuple[str, int], _Connection | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiters: list[asyncio.Future[None]] = []
+        # Who waits for all to be delivered, and what was in flight before.
+        self._waiters: list[tuple[asyncio.Future[None], frozenset[tuple[str, int]]]] = []
         self._blocked: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -198,7 +199,8 @@ class Deliverer:
         for target in self._targets.values():
             for connection in target.idle:
                 connection.abort()
-        self._release()
+        _resolved([waiter for waiter, _ in self._waiters])
+        self._waiters = []
         self._blocked = _resolved(self._blocked)
         await asyncio.sleep(0)
 
@@ -213,9 +215,11 @@ class Deliverer:
             self._loop.call_soon_threadsafe(self._pump)
 
     async def settled(self) -> None:
-        """Wait until nothing is due and nothing in flight."""
+        """Wait until nothing is due, and nothing in flight but what was before: its endpoint may wait for the caller."""
+        if not self._running:
+            return
         waiter = self._loop.create_future()
-        self._waiters.append(waiter)
+        self._waiters.append((waiter, frozenset(self._active)))
         self.wake()
         await waiter
 
@@ -244,7 +248,7 @@ class Deliverer:
             else:
                 # An hour at most: the clock may be moved, or stand still.
                 self._wake_in(min(due - now, 3600.0))
-        if not self._active and (due is None or due > now):
+        if self._waiters and (due is None or due > now or len(self._active) >= self._concurrency):
             self._release()
 
     def _wake_in(self, seconds: float) -> None:
@@ -261,7 +265,10 @@ class Deliverer:
         self.wake()
 
     def _release(self) -> None:
-        self._waiters = _resolved(self._waiters)
+        """Let those go on for whom all is delivered; with every slot taken by what was before, nothing more can be."""
+        ready = [waiter for waiter, before in self._waiters if before.issuperset(self._active)]
+        self._waiters = [(waiter, before) for waiter, before in self._waiters if waiter not in ready]
+        _resolved(ready)
 
     def _send(self, attempt: Attempt) -> None:
         if attempt.url.startswith(SCHEME):
