@@ -206,6 +206,20 @@ def test_a_wrong_order_for_an_account_is_refused_in_words(sim, body, words):
     assert words in answer["error"]["message"]
 
 
+@pytest.mark.parametrize("clock", [ManualClock, RealClock])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(-1, "backwards"), (1e18, "the year 9998"), (1e300, "the year 9998")]
+)
+def test_a_step_that_no_clock_can_make_is_refused_and_not_made(clock, seconds, words):
+    sim = Simulator(clock=clock(), seed=1)
+    status, answer = control(sim, "POST", "/_sim/clock", {"seconds": seconds})
+    assert (status, words in answer["error"]["message"]) == (400, True)
+    with pytest.raises(ValueError, match=words):
+        sim.clock.advance(seconds)
+    assert control(sim, "POST", "/_sim/clock", {"seconds": 60})[0] == 200
+    assert sim.payment_intents.create(**PAY).status == "succeeded"
+
+
 def test_the_host_resets_without_losing_its_accounts(sim):
     shop = sim.private_accounts.create("shop")
     shop.customers.create()

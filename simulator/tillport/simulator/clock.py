@@ -4,6 +4,23 @@ import time
 from typing import Protocol
 
 
+# The end of the year 9998. What comes after 9999 can't be written as a date, and real time goes on.
+LAST_SECOND = 253_370_764_800
+
+
+def end_of(start: float, seconds: float) -> float:
+    """Return when a step ends; raise ValueError for one backwards, or beyond the calendar.
+
+    >>> end_of(1_000, 5)
+    1005
+    """
+    if not seconds >= 0:
+        raise ValueError("time does not run backwards: give a step of zero or more seconds")
+    if start + seconds > LAST_SECOND:
+        raise ValueError("time ends with the year 9998: give a smaller step")
+    return start + seconds
+
+
 class Clock(Protocol):
     """Tell the time in Unix seconds; never goes backwards."""
 
@@ -37,10 +54,8 @@ class ManualClock:
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Move forward; raise ValueError for a negative step."""
-        if seconds < 0:
-            raise ValueError("time does not run backwards: give a step of zero or more seconds")
-        self._now += seconds
+        """Move forward; raise ValueError for a negative step, or one beyond the year 9998."""
+        self._now = end_of(self._now, seconds)
 
     def fork(self) -> "ManualClock":
         """Return a clock of its own that stands at the same time."""
@@ -58,9 +73,8 @@ class RealClock:
         return time.time() + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Jump ahead of real time; raise ValueError for a negative step."""
-        if seconds < 0:
-            raise ValueError("time does not run backwards: give a step of zero or more seconds")
+        """Jump ahead of real time; raise ValueError for a negative step, or one beyond the year 9998."""
+        end_of(self.now(), seconds)
         self._ahead += seconds
 
     def fork(self) -> "RealClock":

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tillport.simulator.clock import end_of
 from tillport.simulator.deliveries import Attempt
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def advance(accounts: "Sequence[Simulator]", seconds: float, deliver: Callable[[
     for clock in clocks:
         if not hasattr(clock, "advance"):
             raise TypeError("this clock cannot be moved: hand the simulator a ManualClock or a RealClock")
-    ends = [clock.now() + seconds for clock in clocks]
+    ends = [end_of(clock.now(), seconds) for clock in clocks]
     done: Done = []
     while deliver is not None:
         done += deliver()
