@@ -198,6 +198,13 @@ def test_faults_strike_before_or_after_the_effect(
     assert call("POST", INTENTS, PAY, key="k").status == (500 if effects else 200)
 
 
+@pytest.mark.parametrize("odd", [{"times": 0}, {"times": -1}, {"skip": -1}, {"seconds": -0.1}])
+def test_a_fault_that_could_never_strike_is_refused(odd: dict[str, Any]) -> None:
+    # It struck once all the same.
+    with pytest.raises(ValueError, match="once or more"):
+        Fault(kind="error_before", **odd)
+
+
 def test_fault_rates_repeat_for_a_seed() -> None:
     def statuses() -> list[int]:
         sim = Simulator(clock=ManualClock(), seed=3, faults=Faults(error_before=0.3, rate_limited=0.2))

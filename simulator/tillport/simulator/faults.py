@@ -81,6 +81,10 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown fault {self.kind!r}: choose one of {', '.join(KINDS)}")
+        if self.times < 1 or self.skip < 0 or (self.seconds is not None and not self.seconds >= 0):
+            raise ValueError(
+                "a fault strikes once or more (times), after none or more (skip), for 0 seconds or more"
+            )
 
     def fits_request(self, method: str, path: str) -> bool:
         """Tell whether this fault is meant for such a request."""
