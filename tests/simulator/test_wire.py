@@ -50,6 +50,23 @@ def test_a_publishable_key_tokenises_and_no_more(sim: Simulator, call: Call, dec
     assert seen["status"] == "requires_payment_method"
 
 
+@pytest.mark.parametrize("kind", ["payment_intent", "setup_intent"])
+@pytest.mark.parametrize("method", ["pm_card_chargeDeclined", None])
+def test_a_refusal_shows_a_publishable_key_no_more_than_an_answer_does(
+    sim: Simulator, call: Call, decoded: Decoded, kind: str, method: str | None
+) -> None:
+    money: Any = {"amount": 2000, "currency": "usd"} if kind == "payment_intent" else {}
+    intent = getattr(sim, f"{kind}s").create(**money, metadata={"margin": "40 %"})
+    path, secret = f"/v1/{kind}s/{intent.id}", {"client_secret": intent.client_secret}
+    form = secret | ({} if method is None else {"payment_method": method})
+    error = decoded(call("POST", f"{path}/confirm", form, auth=sim.publishable_key, key="k"))["error"]
+    shown = decoded(call("GET", f"{path}?client_secret={intent.client_secret}", auth=sim.publishable_key))
+    assert error[kind].keys() == shown.keys()
+    assert "metadata" not in shown
+    seen = decoded(call("POST", f"{path}/confirm", form))["error"]
+    assert seen[kind]["metadata"] == {"margin": "40 %"}
+
+
 def test_nothing_is_done_in_the_name_of_another_account(sim: Simulator, call: Call, decoded: Decoded) -> None:
     def refused(response: Response) -> tuple[int, str]:
         return response.status, decoded(response)["error"]["code"]

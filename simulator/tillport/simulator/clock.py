@@ -3,7 +3,6 @@
 import time
 from typing import Protocol
 
-
 # The end of the year 9998. What comes after 9999 can't be written as a date, and real time goes on.
 LAST_SECOND = 253_370_764_800
 

@@ -21,6 +21,7 @@ from tillport.simulator.idempotency import MAX_KEY, Record, fingerprint
 from tillport.simulator.keys import Key, Keyring, key_of
 from tillport.simulator.messages import Request, Response
 from tillport.simulator.render import pretty
+from tillport.simulator.resources import setup_intents
 from tillport.simulator.resources.common import Call, Route
 from tillport.simulator.resources.payment_intents import PaymentIntent, public
 from tillport.simulator.striking import strike_after, strike_before
@@ -235,16 +236,26 @@ def run(
         # Before the work: a refused parameter moves no money.
         judge(route.handler, wanted)
     call = Call(Origin(request_id, idempotency_key), publishable)
-    result = account.at_one_moment(route.handler, call, parsed, *ids)
+    try:
+        result = account.at_one_moment(route.handler, call, parsed, *ids)
+    except ApiError as error:
+        if publishable:
+            error.fields = {name: _public(value, call) for name, value in error.fields.items()}
+        raise
     if wanted:
         try:
             result = expand(account, result, wanted)
         except ApiError as error:
             error.stored = route.method != "GET"  # the work is done: its key must not do it again
             raise
-    if publishable and isinstance(result, PaymentIntent):
-        return public(result)
-    return result
+    return _public(result, call) if publishable else result
+
+
+def _public(value: Any, call: Call) -> Any:
+    """Return what a publishable key may see of what is answered, or told in a refusal."""
+    if isinstance(value, PaymentIntent):
+        return public(value)
+    return setup_intents.shown(call, value) if isinstance(value, setup_intents.SetupIntent) else value
 
 
 def _params(request: Request, method: str, query: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tillport.simulator.resources.setup_intents.intent import (
     RETRIEVE,
     UPDATE,
     SetupIntent,
+    shown,
 )
 
 ROUTES = (
@@ -26,4 +27,4 @@ ROUTES = (
     Route("POST", "/v1/setup_intents/{intent}/cancel", cancel, CANCEL),
 )
 
-__all__ = ["ROUTES", "SetupIntent", "authenticate"]
+__all__ = ["ROUTES", "SetupIntent", "authenticate", "shown"]
