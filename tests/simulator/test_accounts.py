@@ -242,6 +242,25 @@ def test_the_banks_page_of_an_account_is_under_its_path(sim):
     assert shop.payment_intents.retrieve(intent.id).status == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("back", "page", "place"),
+    [
+        ("https://shop.test/back", "https://shop.test/back?", ""),
+        ("https://shop.test/?order=1#/done", "https://shop.test/?order=1&", "#/done"),
+        ("https://shop.test/#/done?a=b", "https://shop.test/?", "#/done?a=b"),
+        ("shop-app://back", "shop-app://back?", ""),
+    ],
+)
+def test_the_customer_comes_back_with_the_outcome_in_the_query(sim, back, page, place):
+    intent = sim.payment_intents.create(
+        **{**PAY, "payment_method": "pm_card_authenticationRequired"}, return_url=back
+    )
+    answer = control_routes(sim, Request("POST", f"/_sim/3ds/{intent.id}", {}, b"outcome=succeed"))
+    told = f"payment_intent={intent.id}&payment_intent_client_secret={intent.client_secret}"
+    assert answer.status == 303
+    assert answer.headers["Location"] == f"{page}{told}&redirect_status=succeeded{place}"
+
+
 # Freeze, fork, reset ------------------------------------------------------------------------------------------------
 
 

@@ -148,7 +148,9 @@ def _bank(simulator: Simulator, method: str, intent_id: str, request: Request) -
                 "redirect_status": status,
             }
         )
-        url = f"{back}{'&' if '?' in back else '?'}{more}"
+        # Before the part that only the browser sees, as in https://shop.example/?order=1#/done.
+        page, mark, place = back.partition("#")
+        url = f"{page}{'&' if '?' in page else '?'}{more}{mark}{place}"
         return Response(
             303, {"Location": quote(url, safe=":/?&=%#[]@!$'()*+,;~-._"), "Content-Type": "text/plain"}, b""
         )
