@@ -261,6 +261,19 @@ def test_the_customer_comes_back_with_the_outcome_in_the_query(sim, back, page, 
     assert answer.headers["Location"] == f"{page}{told}&redirect_status=succeeded{place}"
 
 
+@pytest.mark.parametrize(
+    "back", ["/back", "shop.test/back", "not a URL", "https://", "https://shop.test/a b"]
+)
+def test_a_customer_is_sent_back_to_a_whole_url_alone(sim, back):
+    with pytest.raises(ApiError, match="Not a valid URL") as refused:
+        sim.payment_intents.create(**PAY, return_url=back)
+    assert (refused.value.code, refused.value.param) == ("url_invalid", "return_url")
+    assert sim.charges.list().data == []
+    intent = sim.setup_intents.create(payment_method="pm_card_visa")
+    with pytest.raises(ApiError, match="Not a valid URL"):
+        sim.setup_intents.confirm(intent.id, return_url=back)
+
+
 # Freeze, fork, reset ------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from tillport.simulator.form import Numbered, listed
 Parser = Callable[[Any, str], Any]
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}\Z", re.ASCII)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s]+\Z")
 UNSET = ""
 
 
@@ -124,6 +125,14 @@ def descriptor(value: Any, name: str) -> str:
         raise invalid(f"The statement descriptor cannot include {wrong}", name)
     if read and not any(sign.isascii() and sign.isalpha() for sign in read):
         raise invalid("The statement descriptor must contain at least one Latin character.", name)
+    return read
+
+
+def return_url(value: Any, name: str) -> str:
+    """Take where a customer comes back to: a whole URL, an app's own scheme included."""
+    read = string(value, name)
+    if read and not _URL.match(read):
+        raise invalid("Not a valid URL", name, "url_invalid")
     return read
 
 

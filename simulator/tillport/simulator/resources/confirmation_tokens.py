@@ -56,7 +56,7 @@ CREATE = Spec(
     {
         "payment_method": p.string,
         "payment_method_data": payment_methods.DATA,
-        "return_url": p.string,
+        "return_url": p.return_url,
         "setup_future_usage": p.one_of("off_session", "on_session"),
         "shipping": SHIPPING,
     },

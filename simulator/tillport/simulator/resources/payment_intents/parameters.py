@@ -112,7 +112,7 @@ _MANDATE = p.hash_of(
 )
 _CONFIRM: dict[str, p.Parser] = {
     "mandate_data": _MANDATE,
-    "return_url": p.string,
+    "return_url": p.return_url,
     "off_session": _off_session,
     "confirmation_token": p.string,
     "error_on_requires_action": p.boolean,

@@ -107,7 +107,7 @@ _COMMON: dict[str, p.Parser] = {
 }
 _CONFIRM: dict[str, p.Parser] = {
     "confirmation_token": p.string,
-    "return_url": p.string,
+    "return_url": p.return_url,
     "use_stripe_sdk": p.boolean,
 }
 CREATE = Spec(
