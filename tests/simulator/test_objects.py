@@ -5,6 +5,7 @@ null; a `Literal` lists the values that may occur; a field that the SDK does not
 bodies carry without being documented.
 """
 
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -12,11 +13,13 @@ from typing import Any
 
 import pytest
 import stripe
+from stripe.params import WebhookEndpointCreateParams
 from stripe.radar import EarlyFraudWarning
 from stripe.v2.core import Event as ThinEvent
 from stripe.v2.core import EventDestination
 
-from tillport.simulator import Response, Simulator
+from tillport.simulator import ApiError, Response, Simulator
+from tillport.simulator.event_types import EVENT_TYPES
 
 CLASSES: dict[str, Any] = {
     "account": stripe.Account,
@@ -298,6 +301,38 @@ def test_every_event_type_is_one_that_can_be_listened_to(world: list[Any], sim: 
     sent = {event.type for event in sim.events.list(limit=100).data}
     assert len(known) > 200
     assert sent - known == set()
+
+
+def test_an_endpoint_may_ask_for_every_type_of_the_sdk_and_for_no_other(sim: Simulator) -> None:
+    wanted = WebhookEndpointCreateParams.__annotations__["enabled_events"]
+    names = set(re.findall(r"'([a-z0-9_]+\.[a-z0-9_.]+)'", str(wanted)))
+    assert len(names) > 200
+    assert names == EVENT_TYPES
+    endpoint = sim.webhook_endpoints.create(url="http://hook.test/", enabled_events=sorted(names))
+    # Slips that would leave an application deaf: Stripe takes none of these.
+    for slip in ("payment_intent.failed", "charge.succeded", "charge.*", "v1.charge.succeeded", "charge", ""):
+        with pytest.raises(ApiError, match="must be one of"):
+            sim.webhook_endpoints.create(url="http://hook.test/", enabled_events=["charge.succeeded", slip])
+        with pytest.raises(ApiError, match="must be one of"):
+            sim.webhook_endpoints.update(endpoint.id, enabled_events=[slip])
+
+
+@pytest.mark.parametrize("payload", ["thin", "snapshot"])
+def test_an_event_destination_asks_for_types_that_there_are(sim: Simulator, payload: str) -> None:
+    def create(name: str) -> None:
+        sim.event_destinations.create(
+            name="x",
+            type="webhook_endpoint",
+            event_payload=payload,
+            enabled_events=[name],
+            webhook_endpoint={"url": "http://hook.test/"},
+        )
+
+    good, other = ("v1.charge.succeeded", "charge.succeeded")[:: 1 if payload == "thin" else -1]
+    create(good)
+    for slip in (other, "v1.charge.succeded", "charge.succeded", "v2.core.account.updated"):
+        with pytest.raises(ApiError):
+            create(slip)
 
 
 @pytest.mark.parametrize(

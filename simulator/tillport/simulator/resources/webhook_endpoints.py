@@ -9,6 +9,7 @@ import msgspec
 from tillport.simulator import params as p
 from tillport.simulator.account import Account
 from tillport.simulator.errors import invalid
+from tillport.simulator.event_types import EVENT_TYPES
 from tillport.simulator.params import EMPTY, Spec
 from tillport.simulator.resources.common import Call, Deleted, List, Route
 
@@ -62,10 +63,10 @@ def _reachable(url: str) -> bool:
 
 def event_type(value: Any, name: str) -> str:
     read = p.string(value, name)
-    if read != "*" and not (
-        0 < len(read) <= 100 and read.isascii() and read.replace("_", "").replace(".", "").isalnum()
-    ):
-        raise invalid(f"Invalid {name}: must be an event type, or *.", name)
+    if read != "*" and read not in EVENT_TYPES:
+        raise invalid(
+            f"Invalid {name}: must be one of Stripe's event types, or *; {read[:100]!r} is none.", name
+        )
     return read
 
 
