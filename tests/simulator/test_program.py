@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tillport.simulator.__main__ import main
+from tillport.simulator.server import Server
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
@@ -42,6 +43,25 @@ def test_wrong_arguments_are_refused_with_2(capsys, words: list[str], way_out: s
         main(["--port=0", *words])
     assert ended.value.code == 2
     assert way_out in told(capsys)
+
+
+def test_a_reset_goes_back_to_what_the_command_line_asked_for(monkeypatch) -> None:
+    served: list[Server] = []
+    monkeypatch.setattr(Server, "run", lambda self, _ready: served.append(self))
+    assert main(["--port=0", "--forward-to=http://127.0.0.1:9/in", "--fault=drop", "--rate=delay=0.5"]) == 0
+    (server,) = served
+    server._socket.close()
+    sim = server.simulator
+    sim.customers.create()
+    sim.advance(60, lambda _: 200)
+    sim.reset()
+    assert sim.customers.list().data == []
+    assert sim.base_url == server.url
+    assert [endpoint.url for endpoint in sim.webhook_endpoints.list().data] == ["http://127.0.0.1:9/in"]
+    assert [fault.kind for fault in sim.account.faults.script] == ["drop"]
+    assert sim.account.faults.rates.delay == 0.5
+    # The time stays where it was moved to.
+    assert sim.clock.now() >= sim.account.created + 60
 
 
 def test_a_port_that_is_taken_is_told_with_1(capsys) -> None:

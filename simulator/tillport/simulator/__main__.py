@@ -96,6 +96,8 @@ def main(argv: list[str] | None = None, *, prog: str = "python -m tillport.simul
             parser.error(
                 f"--forward-to: {error.message} Write it as --forward-to http://127.0.0.1:8000/webhooks/stripe"
             )
+    # A reset goes back to here: to the endpoint and the faults that were asked for.
+    sim = sim.freeze().fork(clock=sim.clock)
     try:
         server = Server(sim, host=options.host, port=options.port)
     except OSError as error:
