@@ -1,13 +1,16 @@
 """The edge that sends webhooks: whatever becomes of an attempt, the others are sent."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
-from tillport.simulator import Attempt, ManualClock, Simulator
+from tillport.simulator import Attempt, ManualClock, Request, Simulator
 from tillport.simulator.deliverer import Deliverer
-from tillport.simulator.stripecli import SCHEME
+from tillport.simulator.stripecli import SCHEME, SESSIONS, SUBSCRIBE, Listeners
 
 URL = "http://127.0.0.1:9/in"
 PATIENCE_SECONDS = 5.0
@@ -88,3 +91,50 @@ async def test_who_is_being_connected_to_at_the_end_has_not_answered(monkeypatch
         await connecting.wait()
     await deliverer.stop()
     assert [entry.status for entry in sim.account.deliveries.log] == [0]
+
+
+@asynccontextmanager
+async def listening(sim: Simulator) -> AsyncIterator[None]:
+    """Listen to a simulator as the Stripe CLI does, until the end of the block."""
+    listeners, auth = Listeners(sim), {"authorization": f"Bearer {sim.secret_key}"}
+    session = msgspec.json.decode(listeners.open_session(Request("POST", SESSIONS, auth)).body)
+    told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    accepted = asyncio.Event()
+
+    async def send(_: Any) -> None:
+        accepted.set()
+
+    told.put_nowait({"type": "websocket.connect"})
+    scope = {"type": "websocket", "path": SUBSCRIBE + session["websocket_id"]}
+    open_ = asyncio.create_task(listeners.websocket(scope, told.get, send))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await accepted.wait()
+        await asyncio.sleep(0)
+        yield
+        told.put_nowait({"type": "websocket.disconnect"})
+        await open_
+
+
+def heard(sim: Simulator) -> list[str]:
+    """Take what is due; return the kinds of addresses that it is for."""
+    attempts = sim.due_deliveries()
+    for attempt in attempts:
+        sim.delivery_result(attempt, 200)
+    return [attempt.url.partition(":")[0] for attempt in attempts]
+
+
+async def test_who_listens_hears_through_a_reset_and_is_in_no_copy() -> None:
+    sim = Simulator(clock=ManualClock(), seed=1)
+    prepared = sim.freeze()
+    async with listening(sim):
+        sim.customers.create()
+        fork = sim.freeze().fork()
+        assert heard(sim) == ["stripecli"]
+        fork.customers.create()
+        assert heard(fork) == []
+        for back_to in (None, prepared):
+            sim.reset(back_to)
+            sim.customers.create()
+            assert heard(sim) == ["stripecli"]
+    sim.customers.create()
+    assert heard(sim) == []

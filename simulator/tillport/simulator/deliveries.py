@@ -84,6 +84,7 @@ class _Endpoint:
         "expiries",
         "failing_since",
         "id",
+        "listener",
         "signers",
         "thin",
         "types",
@@ -103,6 +104,8 @@ class _Endpoint:
     def configure(self, endpoint: Any) -> None:
         self.url: str = endpoint.url
         self.thin: bool = getattr(endpoint, "thin", False)
+        # Somebody on a connection, not an address: he stays through a reset, and no copy has him.
+        self.listener: bool = getattr(endpoint, "listener", False)
         names = endpoint.enabled_events
         self.types = frozenset(name.removeprefix("v1.") for name in names) if self.thin else frozenset(names)
         self.all = "*" in self.types
@@ -140,6 +143,11 @@ class Deliveries:
 
     def unregister(self, endpoint_id: str) -> None:
         self._endpoints.pop(endpoint_id, None)
+
+    def keep_listeners(self, before: "Deliveries") -> None:
+        """Deliver from now on to those who listened to the account that this one takes the place of."""
+        kept = {name: one for name, one in before._endpoints.items() if one.listener}  # noqa: SLF001 - of our own kind
+        self._endpoints |= kept
 
     def roll(self, endpoint_id: str, secret: str, keep_until: float) -> None:
         """Sign with a new secret too; the present ones end at `keep_until`, or when they would have."""

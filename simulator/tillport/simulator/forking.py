@@ -101,6 +101,7 @@ def _plan(value: FaultPlan, old: Account, new: Account) -> FaultPlan:  # noqa: A
 
 def _deliveries(value: Deliveries, old: Account, new: Account) -> Deliveries:
     made: Deliveries = _attributes(value, old, new)
+    made._endpoints = {name: one for name, one in made._endpoints.items() if not one.listener}  # noqa: SLF001
     made._heap = [(due, tie, number, _delivery(d)) for due, tie, number, d in value._heap]  # noqa: SLF001
     made.log = deque(
         (msgspec.structs.replace(x) if x.status is None else x for x in value.log), value.log.maxlen

@@ -193,6 +193,7 @@ class Simulator(People):
                 )
             account.base_url = before.base_url
             account.deliveries.number_after(before.deliveries.attempted)
+            account.deliveries.keep_listeners(before.deliveries)
             self._install(account)
         self._changed()
 

@@ -38,14 +38,19 @@ class _Endpoint(msgspec.Struct, frozen=True):
     enabled_events: tuple[str, ...] = ("*",)
     status: str = "enabled"
     api_version: str | None = None
+    listener: bool = True
 
 
 class _Session(msgspec.Struct):
     id: str
     simulator: Simulator
-    account: Account
     secret: str
     send: Any = None
+
+    @property
+    def account(self) -> Account:
+        """The account as it is now: a reset puts another in its place."""
+        return self.simulator.account
 
 
 class _Answer(msgspec.Struct):
@@ -82,7 +87,7 @@ class Listeners:
         # One secret for an account, whoever listens: `stripe listen --print-secret` is asked in another process.
         secret = "whsec_" + sha256(f"stripecli:{account.id}".encode()).hexdigest()
         session = _Session(
-            f"cliws_{sha256(f'{secret}:{self._count}'.encode()).hexdigest()[:24]}", simulator, account, secret
+            f"cliws_{sha256(f'{secret}:{self._count}'.encode()).hexdigest()[:24]}", simulator, secret
         )
         while len(self._sessions) >= MAX_SESSIONS:
             self._end(self._sessions.pop(next(iter(self._sessions))))
