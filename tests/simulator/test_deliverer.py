@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tillport.simulator import Attempt, ManualClock, Request, Simulator
+from tillport.simulator.control import control
 from tillport.simulator.deliverer import Deliverer
 from tillport.simulator.stripecli import SCHEME, SESSIONS, SUBSCRIBE, Listeners
 
@@ -138,3 +139,23 @@ async def test_who_listens_hears_through_a_reset_and_is_in_no_copy() -> None:
             assert heard(sim) == ["stripecli"]
     sim.customers.create()
     assert heard(sim) == []
+
+
+@pytest.mark.parametrize("by", ["the API", "the control route"])
+async def test_a_resend_to_all_goes_to_all_who_listen_for_it_and_to_nobody_else(by: str) -> None:
+    sim = Simulator(clock=ManualClock(), seed=1)
+    thin: Any = {"type": "webhook_endpoint", "event_payload": "thin", "webhook_endpoint": {"url": URL}}
+    sim.event_destinations.create(name="x", enabled_events=["v1.customer.created"], **thin)
+    sim.webhook_endpoints.create(url="https://other.test/", enabled_events=["charge.succeeded"])
+    async with listening(sim):
+        sim.customers.create()
+        assert sorted(heard(sim)) == ["http", "stripecli"]
+        (event,) = sim.events.list().data
+        if by == "the API":
+            sim.events.retry(event.id)
+        else:
+            order = msgspec.json.encode({"event": event.id})
+            json = {"content-type": "application/json"}
+            answer = control(sim, Request("POST", "/_sim/redeliver", json, order))
+            assert msgspec.json.decode(answer.body) == {"queued": 2}
+        assert sorted(heard(sim)) == ["http", "stripecli"]

@@ -112,15 +112,15 @@ def _redeliver(simulator: Simulator, order: _Redeliver) -> dict[str, Any]:
     account = simulator.account
     with simulator.lock:
         event = events.find(account, order.event)
-        targets = (
-            [order.webhook_endpoint] if order.webhook_endpoint else [e.id for e in account.webhook_endpoints]
-        )
-        for target in targets:
-            account.webhook_endpoints.get(target, "webhook_endpoint")
-            account.deliveries.resend(event, target)
+        if order.webhook_endpoint is None:
+            queued = account.deliveries.resend_to_all(event)
+        else:
+            found = account.webhook_endpoints.get(order.webhook_endpoint, "webhook_endpoint")
+            account.deliveries.resend(event, found.id)
+            queued = 1
     if simulator.on_change is not None:
         simulator.on_change()
-    return {"queued": len(targets)}
+    return {"queued": queued}
 
 
 def _bank(simulator: Simulator, method: str, intent_id: str, request: Request) -> Response:

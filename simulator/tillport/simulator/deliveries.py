@@ -115,6 +115,9 @@ class _Endpoint:
         self.enabled = enabled
         self.version: str | None = endpoint.api_version
 
+    def wants(self, event: "Event") -> bool:
+        return self.enabled and (self.all or event.type in self.types)
+
 
 class Deliveries:
     """Queue, sign, retry; nothing here performs I/O."""
@@ -174,7 +177,7 @@ class Deliveries:
             return
         count, now = 0, self._account.now()
         for endpoint in self._endpoints.values():
-            if endpoint.enabled and (endpoint.all or event.type in endpoint.types):
+            if endpoint.wants(event):
                 self._push(now, _Delivery(event, endpoint.id))
                 count += 1
         if count:
@@ -183,6 +186,13 @@ class Deliveries:
     def resend(self, event: "Event", endpoint_id: str) -> None:
         """Deliver again by hand; automatic retries go on as they were."""
         self._push(self._account.now(), _Delivery(event, endpoint_id, by_hand=True))
+
+    def resend_to_all(self, event: "Event") -> int:
+        """Deliver again by hand to everybody who listens for such an event; return to how many."""
+        wanting = [endpoint.id for endpoint in self._endpoints.values() if endpoint.wants(event)]
+        for endpoint_id in wanting:
+            self.resend(event, endpoint_id)
+        return len(wanting)
 
     def _push(self, due: float, delivery: _Delivery) -> None:
         self._sequence = number = self._sequence + 1

@@ -76,16 +76,12 @@ def own(
 
 
 def retry(account: Account, call: Call, params: dict[str, Any], event_id: str) -> EventView:
-    """Deliver an event again by hand (`stripe events resend`), to one endpoint or to all."""
+    """Deliver an event again by hand (`stripe events resend`), to one endpoint or to all that listen for it."""
     event = find(account, event_id)
-    wanted = params.get("webhook_endpoint")
-    targets = (
-        [account.webhook_endpoints.get(wanted, "webhook_endpoint")]
-        if wanted
-        else list(account.webhook_endpoints)
-    )
-    for endpoint in targets:
-        account.deliveries.resend(event, endpoint.id)
+    if wanted := params.get("webhook_endpoint"):
+        account.deliveries.resend(event, account.webhook_endpoints.get(wanted, "webhook_endpoint").id)
+    else:
+        account.deliveries.resend_to_all(event)
     return view(account, event)
 
 
