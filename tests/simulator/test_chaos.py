@@ -271,6 +271,19 @@ def test_effects_on_forged_events_are_found():
     assert "effect_forged" in codes(throw(gullible, SECRET, effects=lambda: done))
 
 
+def test_a_storm_says_what_it_was_too_short_to_try():
+    short = throw(no_verification, SECRET, seed=0, bounds=Bounds(seconds=0.1, rate=40))
+    # By luck no forgery was among the four: that is no clean bill.
+    assert not short.broken
+    (untried,) = short.findings
+    assert untried.code == "untried"
+    assert "forged: another secret" in untried.variants
+    assert "Nothing broke of what was tried." in short.text()
+    for seed in range(5):
+        bounds = Bounds(seconds=1, rate=variants() + 60)
+        assert "untried" not in codes(throw(careful(), SECRET, seed=seed, bounds=bounds), broken=False)
+
+
 # Over HTTP ----------------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tillport.simulator.chaos.loopback import Answer
-from tillport.simulator.chaos.storm import KINDS, Shot
+from tillport.simulator.chaos.storm import KINDS, Shot, everything, variants
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -88,7 +88,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             lines.append("  With: " + "; ".join(named) + (f"; and {more} more" if more > 0 else ""))
             lines += [f"    {example}" for example in finding.examples]
         count = sum(finding.broken for finding in self.findings)
-        lines += ["", f"{count} kind{'s' * (count > 1)} of breakage." if count else "Nothing broke."]
+        untried = any(finding.code == "untried" for finding in self.findings)
+        nothing = "Nothing broke of what was tried." if untried else "Nothing broke."
+        lines += ["", f"{count} kind{'s' * (count > 1)} of breakage." if count else nothing]
         return "\n".join(lines)
 
 
@@ -170,6 +172,9 @@ def judge(
         findings += [f for f in [_found("dead_afterwards", True, outcomes[-1:], lambda _: True, words)] if f]
     if len(outcomes) < planned and not any(f.code == "unreachable" for f in findings):
         findings.append(_unsent(planned - len(outcomes), planned, timeout_seconds))
+    missed = everything() - {(o.shot.kind, o.shot.variant) for o in outcomes}
+    if missed and not any(f.code == "unreachable" for f in findings):
+        findings.append(_untried(missed))
     if effects is not None:
         findings += _effects(outcomes, effects)
     return Report(
@@ -220,6 +225,22 @@ def _unsent(count: int, planned: int, timeout_seconds: float) -> Finding:
         of=planned,
         words=words,
         variants={"not sent": count},
+        examples=[],
+    )
+
+
+def _untried(missed: set[tuple[str, str]]) -> Finding:
+    words = (
+        f"These were not tried, so nothing is known of them. A storm that tries everything sends {variants() + 60} requests "
+        "or more: give it more seconds or a higher rate."
+    )
+    return Finding(
+        code="untried",
+        broken=False,
+        count=len(missed),
+        of=len(everything()),
+        words=words,
+        variants={f"{kind}: {name}": 1 for kind, name in sorted(missed)},
         examples=[],
     )
 

@@ -91,6 +91,12 @@ def variants() -> int:
     return len(_all_once(random.Random(0), 300)) + 2  # noqa: S311 - only counted
 
 
+def everything() -> set[tuple[str, str]]:
+    """Return the kinds and variants that a whole storm has, whatever its seed."""
+    once = _all_once(random.Random(0), 300)  # noqa: S311 - its order does not matter
+    return {(kind, name) for kind, name in once if kind != "forged rubbish"}
+
+
 def _all_once(dice: random.Random, tolerance: int) -> list[tuple[str, str]]:
     once = [("forged", name) for name in signatures.FORGED]
     once += [("rotated", name) for name in signatures.GENUINE]
@@ -243,4 +249,4 @@ class _Maker:
         )
 
 
-__all__ = ["KINDS", "Law", "Shot", "storm", "variants"]
+__all__ = ["KINDS", "Law", "Shot", "everything", "storm", "variants"]
