@@ -71,6 +71,10 @@ def test_another_sites_page_may_call_the_api_and_not_the_control_routes(server: 
     assert headers["access-control-allow-origin"] == "*"
     _, headers, _ = get(f"{server.url}/_sim/", **here)
     assert "access-control-allow-origin" not in headers
+    shop = server.simulator.private_accounts.create("shop")
+    status, headers, body = get(f"{shop.base_url}/_sim/", Origin="http://shop.test")
+    assert (status, shop.secret_key.encode() in body) == (200, True)
+    assert "access-control-allow-origin" not in headers
     asked = urllib.request.Request(
         f"{server.url}/v1/charges",
         method="OPTIONS",

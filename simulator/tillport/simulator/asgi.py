@@ -80,7 +80,7 @@ class SimulatorApp:
             response = self.listeners.open_session(request)
         else:
             response = self.simulator.handle(request)
-            if "origin" in request.headers:
+            if "origin" in request.headers and not self.simulator.resolve(request)[1].path.startswith(PREFIX):
                 # Stripe.js, and its stand-in, call from the shop's own pages. The control routes say no such thing.
                 response.headers["Access-Control-Allow-Origin"] = "*"
                 response.headers["Access-Control-Expose-Headers"] = "Request-Id, Idempotent-Replayed"
