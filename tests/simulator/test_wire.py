@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import stripe
 
 from tillport.simulator import ApiError, Fault, Faults, ManualClock, Request, Response, Simulator
 from tillport.simulator.form import decode, listed
+from tillport.simulator.sdk import SimulatorHTTPClient
 
 PAY = {"amount": "2000", "currency": "usd", "confirm": "true", "payment_method": "pm_card_visa"}
 INTENTS = "/v1/payment_intents"
@@ -126,6 +128,15 @@ def test_a_key_means_the_same_to_the_object_and_on_the_wire(
     call("POST", INTENTS, form, key="w")
     sim.payment_intents.create(**pay, idempotency_key="w")
     assert len(sim.charges.list().data) == 2
+
+
+def test_the_object_writes_values_as_the_sdk_sends_them(sim: Simulator) -> None:
+    odd: Any = {"paid": True, "left": False, "tries": 3}
+    client = stripe.StripeClient(sim.secret_key, http_client=SimulatorHTTPClient(sim))
+    told = client.v1.customers.create({"metadata": odd, "description": odd["paid"]})
+    made = sim.customers.create(metadata=odd, description=odd["paid"])
+    assert made.metadata == told.metadata.to_dict() == {"paid": "true", "left": "false", "tries": "3"}
+    assert made.description == told.description == "true"
 
 
 def test_the_object_repeats_a_decline_under_its_key(clock: ManualClock) -> None:

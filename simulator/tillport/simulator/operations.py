@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tillport.simulator import retention
 from tillport.simulator.account import Account
 from tillport.simulator.errors import ApiError
+from tillport.simulator.params import spelled
 from tillport.simulator.resources.common import Route
 from tillport.simulator.routes import ROUTES
 from tillport.simulator.wire import Seen, once, run
@@ -86,7 +87,7 @@ def _sent(value: Any) -> Any:
         return {str(name): _sent(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
         return [_sent(item) for item in value]
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return spelled(value)
 
 
 def _path(route: Route, ids: list[str]) -> str:

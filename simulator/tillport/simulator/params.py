@@ -67,6 +67,11 @@ def hash_of(spec: Spec) -> Parser:
     return parse
 
 
+def spelled(value: Any) -> str:
+    """Return how a value that is no text is written on the wire."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def string(value: Any, name: str) -> str:
     """Take a text of bounded length."""
     read = _text(value, name)
@@ -81,7 +86,7 @@ def _text(value: Any, name: str) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):
-        return str(value)
+        return spelled(value)
     raise invalid(f"Invalid string: {_shown(value)}", name, "parameter_invalid_string")
 
 
@@ -212,7 +217,7 @@ def metadata(value: Any, name: str) -> Any:
             continue
         if not isinstance(item, str | int | float | bool):
             raise invalid("Metadata values must be strings.", f"{name}[{key}]")
-        shown = item if isinstance(item, str) else str(item)
+        shown = item if isinstance(item, str) else spelled(item)
         if len(shown) > 500:
             raise invalid(
                 "Metadata values can have up to 500 characters, but you passed in a value that is "
