@@ -94,6 +94,32 @@ async def test_who_is_being_connected_to_at_the_end_has_not_answered(monkeypatch
     assert [entry.status for entry in sim.account.deliveries.log] == [0]
 
 
+@pytest.mark.parametrize(("answers", "statuses", "requests"), [(True, [200] * 3, 3), (False, [0] * 3, 3)])
+async def test_a_connection_that_is_closed_after_its_answer_costs_no_delivery(
+    answers: bool, statuses: list[int], requests: int
+) -> None:
+    heard = 0
+
+    async def answer_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        try:
+            if not await reader.read(1):
+                return
+            heard += 1
+            if answers:
+                # As if it would stay open.
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                await writer.drain()
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(answer_and_close, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await settled(paid(f"http://127.0.0.1:{port}/in")) == (statuses, [])
+    # Who was told nothing on a new connection has had his chance: it counts, and is tried again later.
+    assert heard == requests
+
+
 @asynccontextmanager
 async def listening(sim: Simulator) -> AsyncIterator[None]:
     """Listen to a simulator as the Stripe CLI does, until the end of the block."""

@@ -59,6 +59,11 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.started = 0.0
         self.open = False
+        self._requests = 0
+        self._heard = False
+        self._given_up = False
+        # Whether a kept connection was found closed by its other end: then nobody has read the request.
+        self.unread = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclass of asyncio's: only a cast fits both.
@@ -70,11 +75,14 @@ class _Connection(asyncio.Protocol):
         self._buffer.clear()
         self._need = None
         self._until_close = False
+        self._heard = False
+        self._requests += 1
         self._done = done
         self.started = now
         self.transport.write(raw)
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         self._buffer += data
         if len(self._buffer) > _MAX_ANSWER:
             self._finish(None, keep=False)
@@ -105,6 +113,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False
         if self._done is not None:
+            self.unread = self._requests > 1 and not self._heard and not self._given_up
             self._finish(self._status if self._until_close and exc is None else None, keep=False)
 
     def _finish(self, status: int | None, *, keep: bool) -> None:
@@ -116,6 +125,7 @@ class _Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self.open = False
+        self._given_up = True
         if self.transport is not None:
             self.transport.abort()
 
@@ -324,6 +334,11 @@ class Deliverer:
         def done(status: int | None) -> None:
             if connection.open:
                 target.idle.append(connection)
+            if connection.unread and self._running:
+                # An endpoint may close a connection after any answer, and need not say so before.
+                self._active[attempt.account, attempt.id] = None
+                self._spawn(attempt, self._connect(attempt, target))
+                return
             self._settle(attempt, status)
 
         self._active[attempt.account, attempt.id] = connection
