@@ -120,6 +120,37 @@ async def test_a_connection_that_is_closed_after_its_answer_costs_no_delivery(
     assert heard == requests
 
 
+def test_a_loop_takes_over_from_one_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    sim = paid(URL)
+    deliverer = Deliverer(sim, concurrency=1)
+
+    async def begin() -> None:
+        asked = asyncio.Event()
+
+        class Deaf(asyncio.Transport):
+            """A connection on which nobody answers, and which ends with its loop."""
+
+            def write(self, data: Any) -> None:
+                asked.set()
+
+        async def connect(make: Any, *_: Any, **__: Any) -> Any:
+            connection = make()
+            connection.connection_made(Deaf())
+            return None, connection
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", connect)
+        deliverer.start()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asked.wait()
+
+    asyncio.run(begin())
+    # Nobody delivers now, and a call is no worse for it.
+    sim.customers.create()
+    asyncio.run(begin())
+    assert [entry.status for entry in sim.account.deliveries.log] == [0, None]
+    assert sim.backlog == 4
+
+
 @asynccontextmanager
 async def listening(sim: Simulator) -> AsyncIterator[None]:
     """Listen to a simulator as the Stripe CLI does, until the end of the block."""

@@ -169,7 +169,7 @@ class Deliverer:
         self._timeout_seconds = timeout_seconds
         self._targets: dict[str, _Target] = {}
         # By account and attempt: each account numbers its own.
-        self._active: dict[tuple[str, int], _Connection | None] = {}
+        self._active: dict[tuple[str, int], tuple[Attempt, _Connection | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         # Who waits for all to be delivered, and what was in flight before.
         self._waiters: list[tuple[asyncio.Future[None], frozenset[tuple[str, int]]]] = []
@@ -182,15 +182,32 @@ class Deliverer:
         self._thread = 0
 
     def start(self) -> None:
-        """Begin to deliver on the running loop; does nothing if already begun."""
+        """Begin to deliver on the running loop; does nothing if already begun.
+
+        Where a loop ended without `stop`, as each test's does under some runners, the next one takes over.
+        """
         if self._running:
-            return
+            if not self._loop.is_closed():
+                return
+            self._take_over()
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
         self._running = True
         self._simulator.on_change = self.wake
         self._sweep = self._loop.call_later(1.0, self._sweep_slow)
         self.wake()
+
+    def _take_over(self) -> None:
+        """Forget the loop that has ended; what was in flight there is unanswered."""
+        left = [attempt for attempt, _ in self._active.values()]
+        self._active.clear()
+        self._targets.clear()
+        self._tasks.clear()
+        self._waiters, self._blocked = [], []
+        self._timer = None
+        self._scheduled = False
+        for attempt in left:
+            self._simulator.delivery_result(attempt, None)
 
     async def stop(self) -> None:
         """Stop; what was in flight counts as unanswered."""
@@ -203,7 +220,7 @@ class Deliverer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for connection in list(self._active.values()):
+        for _, connection in list(self._active.values()):
             if connection is not None:
                 connection.abort()
         for target in self._targets.values():
@@ -216,7 +233,7 @@ class Deliverer:
 
     def wake(self) -> None:
         """Look for due deliveries soon; may be called from any thread."""
-        if not self._running or self._scheduled:
+        if not self._running or self._scheduled or self._loop.is_closed():
             return
         self._scheduled = True
         if get_ident() == self._thread:
@@ -282,13 +299,13 @@ class Deliverer:
 
     def _send(self, attempt: Attempt) -> None:
         if attempt.url.startswith(SCHEME):
-            self._active[attempt.account, attempt.id] = None
+            self._active[attempt.account, attempt.id] = attempt, None
             self._spawn(attempt, self._stream(attempt))
             return
         target = self._targets.get(attempt.url)
         if target is None:
             target = self._targets[attempt.url] = _Target(attempt.url)
-        self._active[attempt.account, attempt.id] = None
+        self._active[attempt.account, attempt.id] = attempt, None
         while target.idle:
             connection = target.idle.pop()
             if connection.open:
@@ -336,12 +353,12 @@ class Deliverer:
                 target.idle.append(connection)
             if connection.unread and self._running:
                 # An endpoint may close a connection after any answer, and need not say so before.
-                self._active[attempt.account, attempt.id] = None
+                self._active[attempt.account, attempt.id] = attempt, None
                 self._spawn(attempt, self._connect(attempt, target))
                 return
             self._settle(attempt, status)
 
-        self._active[attempt.account, attempt.id] = connection
+        self._active[attempt.account, attempt.id] = attempt, connection
         lines = "".join([f"{name}: {value}\r\n" for name, value in attempt.headers.items()])
         head = f"{target.head}{lines}Content-Length: {len(attempt.body)}\r\n\r\n".encode()
         connection.send(head + attempt.body, done, self._loop.time())
@@ -358,7 +375,7 @@ class Deliverer:
         if not self._running:
             return
         late = self._loop.time() - self._timeout_seconds
-        for connection in list(self._active.values()):
+        for _, connection in list(self._active.values()):
             if connection is not None and connection.busy and connection.started < late:
                 connection.abort()
         self._sweep = self._loop.call_later(1.0, self._sweep_slow)
