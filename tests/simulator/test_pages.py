@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tillport.simulator import Simulator
+from tillport.simulator import Fault, Simulator
 from tillport.simulator.server import Server
 
 FLAGS = (
@@ -150,6 +150,37 @@ def test_the_banks_frame_is_completed_or_failed(page: Any, server: Server, butto
     bank.get_by_role("button", name=button).click()
     page.wait_for_selector(f"#result:has-text('{told}')")
     assert page.locator("iframe").count() == 0
+
+
+@in_browser
+def test_the_stand_in_tells_a_lost_answer_as_an_error(page: Any, server: Server) -> None:
+    sim = server.simulator
+    intent = sim.payment_intents.create(amount=2000, currency="usd")
+    # A browser asks again by itself where a kept connection is reset before any answer; half of one it takes for lost.
+    sim.script(Fault(kind="truncated", path="/v1/payment_intents", method="POST"))
+    page.goto(f"{server.url}/_sim/checkout")
+    confirm = """async ([key, secret]) => {
+      const {error} = await Stripe(key).confirmCardPayment(secret, {payment_method: 'pm_card_visa'});
+      return error.type;
+    }"""
+    told = page.evaluate(confirm, [sim.publishable_key, intent.client_secret])
+    assert told == "api_connection_error"
+    # The payment was made all the same.
+    assert sim.payment_intents.retrieve(intent.id).status == "succeeded"
+
+
+@in_browser
+def test_the_banks_frame_outlives_a_lost_look(page: Any, server: Server) -> None:
+    page.goto(f"{server.url}/_sim/checkout")
+    page.click("text=one whose bank asks")
+    page.click("#submit")
+    bank = page.frame_locator("iframe[name=stripe-challenge]")
+    button = bank.get_by_role("button", name="Complete")
+    button.wait_for()
+    server.simulator.script(Fault(kind="truncated", path="/v1/payment_intents/", times=2))
+    wait_until(lambda: not server.simulator.account.faults.script)
+    button.click()
+    page.wait_for_selector("#result:has-text('succeeded')")
 
 
 @in_browser

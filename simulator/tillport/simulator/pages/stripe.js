@@ -9,6 +9,7 @@
   'use strict';
   const home = new URL(document.currentScript.src).origin;
   const POLL_MILLISECONDS = 150;
+  const LOST = 'api_connection_error';
 
   // {a: {b: [1]}} → a[b][0]=1
   function encode(value, name, into) {
@@ -88,11 +89,16 @@
     async function call(method, path, params) {
       const form = encode({...params, key, _stripe_version: options.apiVersion, _stripe_account: options.stripeAccount}, '',
         new URLSearchParams());
-      const answer = method === 'GET'
-        ? await fetch(`${home}${path}?${form}`)
-        : await fetch(home + path, {method, body: form});
-      const body = await answer.json();
-      return answer.ok ? {found: body} : {error: body.error};
+      try {
+        const answer = method === 'GET'
+          ? await fetch(`${home}${path}?${form}`)
+          : await fetch(home + path, {method, body: form});
+        const body = await answer.json();
+        return answer.ok ? {found: body} : {error: body.error};
+      } catch {
+        // A lost answer is an error that the page is told, as any other; the payment may have been made.
+        return {error: {type: LOST, message: 'We could not reach the simulator, or its answer was lost.'}};
+      }
     }
 
     const named = (name, {found, error}) => (error ? {error} : {[name]: found});
@@ -122,6 +128,7 @@
           await new Promise((later) => setTimeout(later, POLL_MILLISECONDS));
           const now = await retrieve(secret);
           const seen = now[nameOf(secret)];
+          if (now.error?.type === LOST) continue;
           if (now.error || seen.status !== 'requires_action') return told(secret, now);
         }
       } finally {
