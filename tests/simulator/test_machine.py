@@ -81,6 +81,19 @@ class RefusesRefunds(Shop):
         return 500 if status == 200 and b'"type": "refund.' in body else status
 
 
+class CountsOnOrder(Shop):
+    def open(self) -> None:
+        super().open()
+        self.known: set[str] = set()
+
+    def take(self, event: dict[str, Any]) -> None:
+        about = event["data"]["object"]
+        if event["type"] == "payment_intent.created":
+            self.known.add(about["id"])
+        elif about.get("id") in self.known:
+            super().take(event)
+
+
 def test_a_careful_shop_keeps_its_books():
     run_state_machine_as_test(Shop, settings=FEW)
 
@@ -93,6 +106,11 @@ def test_a_careful_shop_keeps_its_books():
 def test_a_fault_is_found(shop):
     with pytest.raises(AssertionError):
         run_state_machine_as_test(shop, settings=MORE)
+
+
+def test_a_shop_that_counts_on_an_order_is_found_soon():
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(CountsOnOrder, settings=FEW)
 
 
 def test_a_machine_without_a_handler_says_what_to_override():
