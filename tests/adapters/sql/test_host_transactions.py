@@ -177,6 +177,17 @@ async def test_a_cursor_keeps_the_transaction_that_it_has(tmp_path, engine) -> N
         assert cursor.execute('SELECT count(*) FROM "StripeEvents"').fetchone() == (0,)
 
 
+async def test_a_cursor_may_have_rows_of_its_owners_kind(tmp_path, engine) -> None:
+    def by_name(cursor, row):
+        return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "host.sqlite3")) as connection:
+        for factory in (by_name, sqlite3.Row):
+            connection.row_factory = factory
+            told = record_with(connection.cursor(), [event(1)], dialect="sqlite", paramstyle="qmark")
+            assert told == [factory is by_name]
+
+
 async def test_a_connection_in_autocommit_is_refused_unless_the_host_began(tmp_path, log, engine) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "host.sqlite3", isolation_level=None)) as connection:
         with pytest.raises(NoTransaction):

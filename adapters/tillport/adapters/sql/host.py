@@ -24,10 +24,11 @@ its first statement: an event that somebody recorded since then fails it (SQLSTA
 that retention took away since then is neither row nor tombstone to it, so that it could record it once more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+import attrs
 from sqlalchemy import Connection
 
 from tillport.adapters.sql.autocommit import refuse_autocommit
@@ -83,11 +84,21 @@ def record_with(
 
     refuse_autocommit(getattr(cursor, "connection", None))
 
-    def execute(text: str, values: tuple[Any, ...]) -> Cursor:
+    def execute(text: str, values: tuple[Any, ...]) -> _Rows:
         cursor.execute(text, values)
-        return cursor
+        return _Rows(cursor)
 
     return _record(execute, events, dialect, paramstyle)
+
+
+@attrs.frozen
+class _Rows:
+    """What a cursor has to return, whatever kind of rows its owner likes."""
+
+    _cursor: Cursor
+
+    def fetchall(self) -> list[Sequence[Any]]:
+        return [tuple(row.values()) if isinstance(row, Mapping) else row for row in self._cursor.fetchall()]
 
 
 def _record(

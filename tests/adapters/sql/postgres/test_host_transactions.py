@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import attrs
 import psycopg
+import psycopg.rows
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -77,6 +78,14 @@ class HostBench:
 @pytest.mark.parametrize("law", LAWS, ids=[law.__name__ for law in LAWS])
 async def test_recording_in_a_hosts_transaction_holds_the_law(law, way, database) -> None:
     await law(HostBench(database, way))
+
+
+async def test_a_cursor_may_have_rows_of_its_owners_kind(database) -> None:
+    async with aclosing(PostgresStore(database)) as store:
+        await PostgresEventLog(store).head()
+    with psycopg.connect(database, row_factory=psycopg.rows.dict_row) as connection:
+        told = record_with(connection.cursor(), [event(1)], dialect="postgresql", paramstyle="format")
+        assert told == [True]
 
 
 async def test_event_and_effect_stand_and_fall_together(database) -> None:
