@@ -234,6 +234,33 @@ async def test_test_events_are_kept_out_of_a_log_of_live_payments(town: Town, ca
         assert await logged_ids(service) == ["evt_1"]
 
 
+@pytest.mark.parametrize("forged", [0, 2])
+async def test_another_accounts_events_are_kept_out_of_the_log(
+    town: Town, tmp_path, capsys, forged: int
+) -> None:
+    """The key in the environment is of the same mode, and of another shop."""
+    other = Town(tmp_path, seed=2)
+    other.simulator.payment_intents.create(
+        amount=700, currency="usd", payment_method="pm_card_visa", confirm=True
+    )
+    async with town.till() as service:
+        await town.charge(service)
+        await town.deliver(service)
+        for number in range(forged):  # what nobody lists does not make the right key a wrong one
+            await service.stores.log.record([event(number, created=int(town.clock.now()))])
+        town.simulator.advance(DAY)
+        before = await logged_ids(service)
+        elsewhere = attrs.evolve(town.settings, stripe_secret_key=other.settings.stripe_secret_key)
+        code = await reconcile(
+            elsewhere, since="7d", clock=town.clock, stripe_http_client=other.client, pauses_seconds=()
+        )
+        assert code == 1
+        assert "another account" in capsys.readouterr().err
+        assert await logged_ids(service) == before
+        report = await town.reconcile(service)
+        assert len(report.differences) == forged
+
+
 def test_the_window_is_bounded_by_what_stripe_remembers() -> None:
     assert window(since=0.0, now=100 * DAY) == window(since=70 * DAY - 1, now=100 * DAY)
     assert not window(since=70 * DAY, now=100 * DAY).cut

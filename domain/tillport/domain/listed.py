@@ -28,7 +28,7 @@ def listed_events(
         except WebhookRefused as error:
             message = f"Stripe lists something that is not taken ({error.code})."
             refused.append(
-                Difference(kind=DifferenceKind.NOT_RECORDED, message=message, event_id=_id_of(body))
+                Difference(kind=DifferenceKind.NOT_RECORDED, message=message, event_id=id_of(body))
             )
     events.reverse()
     return events, refused
@@ -38,7 +38,8 @@ class _Named(msgspec.Struct):
     id: str
 
 
-def _id_of(body: bytes) -> str | None:
+def id_of(body: bytes) -> str | None:
+    """Return the id that a listed body names, None if it names none."""
     try:
         return msgspec.json.decode(body, type=_Named).id[:255]
     except (msgspec.DecodeError, RecursionError):
