@@ -154,6 +154,16 @@ def test_a_customers_words_have_stripes_lengths(sim: Simulator, name: str, most:
         sim.customers.create(**{name: "5" * (most + 1)})
 
 
+def test_who_is_gone_is_shown_as_deleted(sim: Simulator) -> None:
+    customer = sim.customers.create()
+    intent = sim.payment_intents.create(**PAY, customer=customer.id, payment_method="pm_card_visa")
+    sim.customers.delete(customer.id)
+    shown = sim.payment_intents.retrieve(intent.id, expand=["customer", "latest_charge.customer"])
+    for gone in (shown.customer, shown.latest_charge.customer):
+        assert (gone.id, gone.object, gone.deleted) == (customer.id, "customer", True)
+    assert sim.payment_intents.retrieve(intent.id, expand=["customer.sources"]).customer.deleted is True
+
+
 def test_a_customers_end_lets_all_its_cards_go(sim: Simulator) -> None:
     customer = sim.customers.create()
     for _ in range(101):

@@ -9,7 +9,7 @@ import msgspec
 from tillport.simulator.account import Account
 from tillport.simulator.errors import invalid, not_modelled
 from tillport.simulator.resources import balance_transactions, cash, payment_methods, sources
-from tillport.simulator.resources.common import List
+from tillport.simulator.resources.common import Deleted, List
 from tillport.simulator.resources.search import SearchResult
 
 MAX_DEPTH = 4
@@ -18,7 +18,10 @@ _Tree = dict[str, Any]
 
 def _from(name: str) -> Callable[[Account, Any], Any]:
     def resolve(account: Account, value: Any) -> Any:
-        return getattr(account, name).find(value) or value
+        found = getattr(account, name).find(value)
+        if found is None and name == "customers" and value in account.deleted_customers:
+            return Deleted(value, "customer")
+        return found or value
 
     return resolve
 
