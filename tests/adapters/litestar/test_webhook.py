@@ -150,6 +150,17 @@ async def test_a_valid_signature_over_no_event_is_400(world, client, path, body)
     assert await recorded(world) == []
 
 
+async def test_an_event_of_stripes_that_no_store_can_hold_is_told_to_the_operator(world, client, path, caplog):
+    """Nobody else would notice: Stripe gives up after three days, and a forger's refusals are many."""
+    body = b'{"id":"evt_\\u0000","object":"event","type":"a","created":1,"livemode":false,"data":{"object":{}}}'
+    answer = await client.post(path, content=body, headers={"Stripe-Signature": world.sign(body)})
+    assert told(answer, path)["code"] == "event_refused"
+    await client.post(path, content=body, headers={"Stripe-Signature": "t=1,v1=00"})
+    assert ["event_refused" in one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == [
+        True
+    ]
+
+
 @given(body=st.binary(max_size=300), signature=st.binary(max_size=120), sign=st.booleans())
 def test_no_bytes_whatever_make_a_500(make_world, body, signature, sign):
     world = make_world()

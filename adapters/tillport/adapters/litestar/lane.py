@@ -28,7 +28,6 @@ from tillport.adapters.litestar.asgi import Headers, json_headers, problem_answe
 from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.plain import PlainReader, request_line
 from tillport.adapters.litestar.webhook import RECEIVED, note_refusal
-from tillport.domain import WebhookRefused
 from tillport.ports.event_log import Event, EventLog
 
 _RECEIVED_HEADERS = json_headers(RECEIVED, ())
@@ -275,8 +274,7 @@ class LaneConnection(asyncio.Protocol):
                 self._finish(self._lane.received(state.default_headers))
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, WebhookRefused):
-            note_refusal(error)
+        note_refusal(error)
         status, headers, told = problem_answer(self._lane.scope, error)
         if self._last:
             headers += _CLOSE

@@ -21,6 +21,7 @@ from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.refusals import Disconnected, MethodNotAllowed
 from tillport.adapters.litestar.replies import AnyRequest
 from tillport.domain import WebhookRefused
+from tillport.ports.event_log import EventRefused
 
 logger = logging.getLogger("tillport.http")
 
@@ -69,11 +70,14 @@ async def take(door: Door, body: bytes, signature: str | None) -> None:
     """Verify and record a webhook. Raises what `Till.receive` raises; a refusal is logged."""
     try:
         await door.till.receive(body, signature)
-    except WebhookRefused as error:
+    except Exception as error:
         note_refusal(error)
         raise
 
 
-def note_refusal(error: WebhookRefused) -> None:
-    """Log that a webhook was refused, by the code alone: what it held may be anything."""
-    logger.info("webhook refused: %s", error.code)
+def note_refusal(error: Exception) -> None:
+    """Log it if a webhook was refused, by the code alone: what it held may be anything."""
+    if isinstance(error, EventRefused):  # Stripe's own, and lost for this till unless somebody looks
+        logger.error("webhook refused: %s, though its signature is right; see it at Stripe", error.code)
+    elif isinstance(error, WebhookRefused):
+        logger.info("webhook refused: %s", error.code)
