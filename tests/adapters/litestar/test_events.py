@@ -74,6 +74,14 @@ async def test_health_needs_no_key_and_no_log(world, client):
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
 
 
+async def test_health_may_be_asked_without_a_body(world, client):
+    for path in ("/health", "/ready"):
+        answer = await client.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+    world.log.available = False
+    assert (await client.head("/ready")).status_code == 503
+
+
 async def test_ready_says_whether_the_log_can_be_read(world, client):
     assert (await client.get("/ready")).status_code == 200
     world.log.available = False

@@ -1,7 +1,7 @@
 """Health, for whoever supervises the process: `/health` says that it runs, `/ready` that it can work."""
 
 import msgspec
-from litestar import Response, get
+from litestar import HttpMethod, Response, route
 from litestar.handlers import HTTPRouteHandler
 
 from tillport.adapters.litestar.door import Door
@@ -9,6 +9,8 @@ from tillport.adapters.litestar.refusals import Busy
 from tillport.adapters.litestar.within import within
 from tillport.ports.event_log import LogUnavailable
 
+_READ = (HttpMethod.GET, HttpMethod.HEAD)
+"""Monitors of uptime ask by HEAD."""
 READY_SECONDS = 5.0
 """How long the log may take to answer; supervisors give up after 1 to 10 seconds."""
 
@@ -16,12 +18,12 @@ READY_SECONDS = 5.0
 def health_handlers(door: Door) -> list[HTTPRouteHandler]:
     """Return the handlers of `/health` and `/ready`. Neither needs a key."""
 
-    @get("/health", include_in_schema=False)
+    @route("/health", http_method=_READ, include_in_schema=False)
     async def health() -> Response[bytes]:
         """Say that the process runs and answers."""
         return _json({"status": "ok"})
 
-    @get("/ready", include_in_schema=False)
+    @route("/ready", http_method=_READ, include_in_schema=False)
     async def ready() -> Response[bytes]:
         """Say that requests can be served: the log can be read, and the service is not stopping."""
         if door.streams.stopped:
