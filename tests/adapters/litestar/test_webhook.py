@@ -150,9 +150,13 @@ async def test_a_valid_signature_over_no_event_is_400(world, client, path, body)
     assert await recorded(world) == []
 
 
-async def test_an_event_of_stripes_that_no_store_can_hold_is_told_to_the_operator(world, client, path, caplog):
+async def test_an_event_of_stripes_that_no_store_can_hold_is_told_to_the_operator(
+    world, client, path, caplog
+):
     """Nobody else would notice: Stripe gives up after three days, and a forger's refusals are many."""
-    body = b'{"id":"evt_\\u0000","object":"event","type":"a","created":1,"livemode":false,"data":{"object":{}}}'
+    body = (
+        b'{"id":"evt_\\u0000","object":"event","type":"a","created":1,"livemode":false,"data":{"object":{}}}'
+    )
     answer = await client.post(path, content=body, headers={"Stripe-Signature": world.sign(body)})
     assert told(answer, path)["code"] == "event_refused"
     await client.post(path, content=body, headers={"Stripe-Signature": "t=1,v1=00"})
