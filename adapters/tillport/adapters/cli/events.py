@@ -136,7 +136,7 @@ def with_stores(
         from tillport.adapters.compose import system_clock
 
         clock = system_clock()
-        async with open_stores(url, clock) as stores:
+        async with open_stores(url, clock, all_placed=True) as stores:
             return await work(stores, clock)
 
     return asyncio.run(opened())

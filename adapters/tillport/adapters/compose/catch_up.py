@@ -35,7 +35,9 @@ async def open_reconciling(
         if history is None:
             history = _history(settings, clock, stripe_http_client, closing)
         if stores is None:
-            stores = await closing.enter_async_context(open_stores(settings.database_url, clock))
+            stores = await closing.enter_async_context(
+                open_stores(settings.database_url, clock, all_placed=True)
+            )
         yield Reconciling(
             history=history,
             log=stores.log,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -65,17 +65,19 @@ def system_clock() -> Clock:
 
 @asynccontextmanager
 async def open_stores(
-    database_url: Secret | str, clock: Clock, *, writes_apart: bool = False
+    database_url: Secret | str, clock: Clock, *, writes_apart: bool = False, all_placed: bool = False
 ) -> AsyncIterator[Stores]:
     """Open the store, and close it on the way out. Raises `SettingsRefused` for a URL that can't be served.
 
-    With `writes_apart` a process of its own writes to a SQLite file (`tillport.adapters.sql.sqlite_process`).
+    With `writes_apart` a process of its own writes to a SQLite file (`tillport.adapters.sql.sqlite_process`). With
+    `all_placed` what hosts have committed on PostgreSQL can be read from the first moment; else it is a moment later, if no
+    service runs: for who reads once and goes.
     """
     url = readable(as_secret(database_url))
     if url.startswith("sqlite"):
         opened = _sqlite(sqlite_path(url), clock, writes_apart=writes_apart)
     else:
-        opened = _postgres(url, clock)
+        opened = _postgres(url, clock, all_placed=all_placed)
     async with opened as stores:
         yield stores
 
@@ -102,16 +104,21 @@ async def _sqlite(path: Path, clock: Clock, *, writes_apart: bool) -> AsyncItera
 
 
 @asynccontextmanager
-async def _postgres(url: str, clock: Clock) -> AsyncIterator[Stores]:
+async def _postgres(url: str, clock: Clock, *, all_placed: bool) -> AsyncIterator[Stores]:
     from tillport.adapters.sql.own_events import OwnEvents
     from tillport.adapters.sql.postgres import PostgresCursors, PostgresEventLog, PostgresLedger
     from tillport.adapters.sql.postgres_attempts import postgres_attempts
     from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
-    from tillport.adapters.sql.postgres_store import PostgresStore
+    from tillport.adapters.sql.postgres_store import PostgresStore, StoreUnavailable, ValuesRefused
 
     store = PostgresStore(url)
     log = PostgresEventLog(store, own=OwnEvents())
     bell = PostgresDoorbell(store, log.sequencer, clock)
+    if all_placed:
+        with suppress(
+            StoreUnavailable, ValuesRefused
+        ):  # whoever reads is told; a server that only reads places nothing
+            await log.sequencer.sweep(at_once=True)
     tending = asyncio.create_task(bell.run(), name="tillport doorbell")
     try:
         yield Stores(
