@@ -448,24 +448,43 @@ async def test_what_can_not_be_settled_does_not_hide_what_came_after_it() -> Non
     assert lost.attempt_key in (await counter.resolve()).settled
 
 
-async def test_a_webhook_with_our_key_settles_without_a_call() -> None:
+def told_of(key: str, charge: bytes, counter: Counter) -> Event:
+    """Return the event that says that the charge under that key succeeded."""
+    return Event(
+        id="evt_1", type="charge.succeeded", transaction_id="ch_w", payment_key="pi_w", aliases=("ch_w", "pi_w"),
+        created=1, received_at=counter.clock.now(), livemode=False, body=b'{"data":{"object":%b}}' % charge, request_key=key,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("charge", "payment_intent_id"),
+    [
+        (b'{"id":"ch_w","payment_intent":"pi_w","status":"succeeded"}', "pi_w"),
+        (b'{"id":"ch_w","status":"succeeded"}', None),
+    ],
+)
+async def test_a_webhook_with_our_key_settles_without_a_call(
+    charge: bytes, payment_intent_id: str | None
+) -> None:
     counter = Counter()
     lost = await lose(counter)
-    body = b'{"data":{"object":{"id":"ch_w","payment_intent":"pi_w","status":"succeeded"}}}'
-    await counter.log.record(
-        [
-            Event(
-                id="evt_1", type="charge.succeeded", transaction_id="ch_w", payment_key="pi_w", aliases=("ch_w", "pi_w"),
-                created=1, received_at=counter.clock.now(), livemode=False, body=body, request_key=lost.attempt_key,
-            )
-        ]
-    )  # fmt: skip
+    await counter.log.record([told_of(lost.attempt_key, charge, counter)])
     calls = counter.gateway.calls
     counter.clock.advance(60)
     assert (await counter.resolve()).settled == (lost.attempt_key,)
     assert counter.gateway.calls == calls
     answer = await counter.charge()
-    assert (answer.outcome.charge_id, answer.outcome.payment_intent_id) == ("ch_w", "pi_w")
+    assert (answer.outcome.charge_id, answer.outcome.payment_intent_id) == ("ch_w", payment_intent_id)
+
+
+async def test_a_webhook_that_names_no_charge_holds_nobody_up() -> None:
+    counter = Counter()
+    lost = await lose(counter)
+    counter.gateway.heal()
+    await counter.log.record([told_of(lost.attempt_key, b"{}", counter)])
+    counter.clock.advance(60)
+    assert (await counter.resolve()).settled == (lost.attempt_key,)
+    assert counter.moved == 1
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,7 @@ async def _settle(
 
 class _ChargeHead(msgspec.Struct):
     id: str
-    payment_intent: str
-    status: str
+    payment_intent: str | None = None
 
 
 class _ChargeData(msgspec.Struct):
@@ -113,8 +112,11 @@ async def _from_log(attempt: Attempt, log: EventLog) -> Outcome | None:
     for recorded in page.events:
         if recorded.event.type != "charge.succeeded":
             continue  # a success is proof by itself; a failure could be followed by one
-        body = bytes(msgspec.json.decode(recorded.event.body, type=_ChargeEvent).data.object)
-        head = msgspec.json.decode(body, type=_ChargeHead)
+        try:
+            body = bytes(msgspec.json.decode(recorded.event.body, type=_ChargeEvent).data.object)
+            head = msgspec.json.decode(body, type=_ChargeHead)
+        except msgspec.MsgspecError:
+            continue  # it does not say which charge: the other witnesses are asked, and no other attempt waits for it
         return Outcome(
             state=AttemptState.SUCCEEDED, body=body, payment_intent_id=head.payment_intent, charge_id=head.id
         )
