@@ -326,7 +326,7 @@ async def test_a_script_that_sqlite3_would_commit_is_refused(new_bench) -> None:
     """It would commit the mark first: one that then failed would be called done, and never be tried again."""
 
     async def run(cursor, one):
-        cursor.execute(WRITE, (f"{one.handler} {one.event_id}",))
+        cursor.execute(WRITE, {"line": f"{one.handler} {one.event_id}"})
         if one.position == 2:
             cursor.executescript("INSERT INTO lines VALUES ('half'); INSERT INTO nowhere VALUES (1)")
 
@@ -340,10 +340,12 @@ async def test_a_script_that_sqlite3_would_commit_is_refused(new_bench) -> None:
 
 
 def generator(cursor, event):
-    yield cursor.execute(WRITE, (event.id,))
+    yield cursor.execute(WRITE, {"line": event.id})
 
 
-@pytest.mark.parametrize("function", [generator, lambda cursor, event: cursor.execute(WRITE, (event.id,))])
+@pytest.mark.parametrize(
+    "function", [generator, lambda cursor, event: cursor.execute(WRITE, {"line": event.id})]
+)
 async def test_a_handler_that_returns_something_is_told_so(function, new_bench) -> None:
     """A cursor, say, or a generator, which has not even begun. Nobody awaited anything."""
     handler = with_time_limit(Handler(name=HANDLER, function=function), 30)
