@@ -19,6 +19,7 @@ from enum import StrEnum
 
 import attrs
 
+from tillport.domain.account import check_key
 from tillport.domain.charge import ATTEMPT_KEY_PREFIX
 from tillport.domain.differences import (
     UNSETTLED,
@@ -32,8 +33,7 @@ from tillport.domain.differences import (
     tells_of,
     without_event,
 )
-from tillport.domain.listed import id_of, listed_events, unlisted
-from tillport.domain.verify import WrongMode
+from tillport.domain.listed import listed_events, unlisted
 from tillport.domain.window import (
     EDGE_SECONDS,
     SLICE_EVENTS_MAX,
@@ -45,24 +45,15 @@ from tillport.domain.window import (
 from tillport.ports.attempts import AttemptBook
 from tillport.ports.clock import Clock
 from tillport.ports.doorbell import Doorbell
-from tillport.ports.errors import TillportError
 from tillport.ports.event_log import Event, EventLog, EventRefused
-from tillport.ports.history import EVENT_RETENTION_SECONDS, Movement, MovementKind, PaymentHistory
+from tillport.ports.history import Movement, MovementKind, PaymentHistory
 from tillport.ports.ledger import Attempt, AttemptState, ChargeLedger
 from tillport.ports.selector import Compare
 
 DISORDER_SECONDS = 86_400.0
 """How much later than a younger event an older one may have got its place in the log."""
-WITNESSES = 3
-"""Of so many events that the log got last, Stripe must list one: or it is another account that is asked."""
 _BATCH = 100
 _PAGE = 500
-
-
-class WrongAccount(TillportError):
-    """The key opens an account whose events this log does not hold. Nothing was recorded."""
-
-    code = "wrong_account"
 
 
 class Phase(StrEnum):
@@ -176,7 +167,9 @@ class Reconciliation:
     async def _events(self) -> None:
         report = self.report
         if report.caught_up_to == self.window.listed_from:
-            await self._check_key()
+            await check_key(
+                self.using.history, self.using.log, livemode=self.using.livemode, now=self.window.until
+            )
         begin, until = report.caught_up_to, self.window.until
         # Whole seconds, as Stripe counts: two slices must not share one.
         end = min(float(int(begin + self._seconds)), until)
@@ -194,48 +187,6 @@ class Reconciliation:
         self._seconds = next_slice_seconds(self._seconds, len(bodies))
         if end >= until:
             report.phase = Phase.LOG
-
-    async def _check_key(self) -> None:
-        """Keep what is not ours out of the log: whoever reads it would take it for our payments (promise 2).
-
-        Test events are kept out of a log of live payments. The other way round a till went live in the database that it was
-        tried out on. Raises `WrongMode`, and `WrongAccount` if Stripe lists none of the events that the log got last.
-        """
-        log, livemode = self.using.log, self.using.livemode
-        page = await log.read(after=max(0, await log.head() - _PAGE), limit=_PAGE)
-        events = [one.event for one in reversed(page.events)]
-        if not livemode and any(event.livemode for event in events):
-            raise WrongMode(
-                "The Stripe key is of test mode, and this database holds live payments: nothing was recorded.",
-                remedy="Take the live key, or name the database of the test till.",
-            )
-        oldest = self.window.until - EVENT_RETENTION_SECONDS + EDGE_SECONDS
-        witnesses = [
-            event
-            for event in events
-            if event.account is None and event.livemode is livemode and event.created > oldest
-        ][:WITNESSES]
-        for event in witnesses:
-            if await self._lists(event):
-                return
-        if witnesses:
-            raise WrongAccount(
-                f"Stripe does not list {witnesses[0].id}, which this log got last, nor those before it: the key seems to be that "
-                "of another account. Nothing was recorded.",
-                remedy="Take the key of the account that this database belongs to, or name another database.",
-            )
-
-    async def _lists(self, event: Event) -> bool:
-        cursor = None
-        while True:
-            page = await self.using.history.events(
-                since=event.created, until=event.created + 1, cursor=cursor
-            )
-            if event.id in map(id_of, page.events):
-                return True
-            cursor = page.cursor
-            if cursor is None:
-                return False
 
     async def _listed(self, begin: float, end: float) -> list[bytes] | None:
         """Return what Stripe lists of a slice, None if it is too much for one."""

@@ -9,6 +9,7 @@ before: then the key that we ask with opens another account, and what was charge
 import attrs
 import msgspec
 
+from tillport.domain.account import doubt_about_the_account
 from tillport.domain.charge import (
     KEY_HORIZON_SECONDS,
     Charging,
@@ -28,10 +29,6 @@ CLOCK_SLACK_SECONDS = 600.0
 LOOKED_THROUGH = 1000
 """Among so many that rest, the longest first, a round looks for those whose turn it is. The others are in a pause of up
 to an hour, and must not hide who came after them."""
-_LOOKED_BACK_SECONDS = (3600.0, 86_400.0, 7 * 86_400.0, 30 * 86_400.0)
-"""How far back witnesses to the account are looked for: the nearest tell best which one it was at the time."""
-_WITNESSES = 3
-_WITNESSES_READ = 100
 
 
 @attrs.frozen(kw_only=True)
@@ -136,7 +133,7 @@ async def _from_stripe(attempt: Attempt, using: Charging, log: EventLog, *, trie
         return attrs.evolve(attempt.outcome, state=AttemptState.UNKNOWN, body=_unsettled(error.message))
     if payment is not None:
         return outcome_of_payment(payment)
-    doubt = await _doubt_about_the_account(attempt, using, log)
+    doubt = await doubt_about_the_account(using.gateway, log, before=attempt.started_at)
     if doubt is not None:
         return attrs.evolve(attempt.outcome, state=AttemptState.UNKNOWN, body=_unsettled(doubt))
     failure = Failure(
@@ -145,49 +142,6 @@ async def _from_stripe(attempt: Attempt, using: Charging, log: EventLog, *, trie
         remedy="Start again with a new key and a new token.",
     )
     return Outcome(state=AttemptState.NOT_CHARGED, body=msgspec.json.encode(failure))
-
-
-async def _doubt_about_the_account(attempt: Attempt, using: Charging, log: EventLog) -> str | None:
-    """Say why this may not be the account that the attempt was sent to; None if nothing speaks against it.
-
-    A log without payments of the time before has no witness, and nothing speaks against it either.
-    """
-    try:
-        known = await _paid_before(attempt, log)
-        for payment_intent_id in known:
-            if await using.gateway.holds(payment_intent_id):
-                return None
-    except LogUnavailable:
-        return "The event log could not be read."
-    except GatewayError as error:
-        return error.message
-    if not known:
-        return None
-    return (
-        f"Stripe does not know {known[0]} either, which was paid here before: "
-        "the secret key seems to be that of another account, or of the other mode."
-    )
-
-
-async def _paid_before(attempt: Attempt, log: EventLog) -> list[str]:
-    """Return the ids of payments of our own account that the log has from the time before, the latest first."""
-    for seconds in _LOOKED_BACK_SECONDS:
-        where = AllOf(
-            (
-                Compare("type", "=", "charge.succeeded"),
-                Compare("received_at", ">=", attempt.started_at - seconds),
-                Compare("received_at", "<", attempt.started_at),
-            )
-        )
-        page = await log.read(after=0, where=where, limit=_WITNESSES_READ)
-        keys = [
-            recorded.event.payment_key
-            for recorded in reversed(page.events)
-            if recorded.event.account is None and recorded.event.payment_key.startswith("pi_")
-        ]
-        if keys:
-            return list(dict.fromkeys(keys))[:_WITNESSES]
-    return []
 
 
 def _unsettled(message: str) -> bytes:
