@@ -15,6 +15,7 @@ from tillport.adapters.memory.payments import GatewayFault, MemoryGateway
 from tillport.adapters.memory.policy import MaximumAmount
 from tillport.domain.amounts import Limits
 from tillport.domain.charge import (
+    APPROVAL_SECONDS,
     KEY_HORIZON_SECONDS,
     ChargeAnswer,
     ChargeInProgress,
@@ -32,7 +33,7 @@ from tillport.ports.access import Caller, CallerKind
 from tillport.ports.event_log import Event
 from tillport.ports.ledger import Attempt, AttemptState, LedgerUnavailable
 from tillport.ports.money import InvalidAmount, Money
-from tillport.ports.payments import ChargeOrder, InvalidRequest, Payment
+from tillport.ports.payments import AwaitsApproval, ChargeOrder, InvalidRequest, Payment
 
 SHOP = Caller("shop", CallerKind.APP)
 OTHER = Caller("other", CallerKind.APP)
@@ -589,6 +590,70 @@ async def test_who_can_not_be_asked_about_the_account_proves_nothing(fault: Gate
     wrong, key = await lost_at_another_account(0)
     interrupted = attrs.evolve(wrong, gateway=Interrupted(wrong.counter.clock))
     assert (await interrupted.resolve()).still_unknown == (key,)
+
+
+class ReviewedGateway(MemoryGateway):
+    """An account with a rule that payments wait for a person, who makes one of each request that he approves."""
+
+    asked: list[tuple[ChargeOrder, str]]
+
+    async def charge(self, order: ChargeOrder, *, idempotency_key: str) -> Payment:
+        self.asked.append((order, idempotency_key))
+        raise AwaitsApproval("Somebody must approve it.")
+
+    async def approve(self) -> None:
+        for order, key in self.asked:
+            await super().charge(order, idempotency_key=key)
+
+
+async def held_for_approval() -> Counter:
+    counter = Counter()
+    counter.gateway = ReviewedGateway(counter.clock)
+    counter.gateway.asked = []
+    counter.using = attrs.evolve(counter.using, gateway=counter.gateway)
+    answer = await counter.charge()
+    assert answer.state is AttemptState.UNKNOWN  # never that it was not charged, for it may be yet
+    assert answer.failure is not None
+    assert answer.failure.reason == "approval_required"
+    return counter
+
+
+async def test_what_waits_for_a_persons_approval_is_never_asked_for_again() -> None:
+    counter = await held_for_approval()
+    for _ in range(40):
+        counter.clock.advance(3600)
+        assert (await counter.resolve()).settled == ()
+        assert (await counter.charge()).state is AttemptState.UNKNOWN
+    assert len(counter.gateway.asked) == 1
+
+
+async def test_a_charge_that_was_approved_is_heard_of() -> None:
+    counter = await held_for_approval()
+    counter.clock.advance(5 * 86_400)
+    key = counter.gateway.asked[0][1]
+    await counter.log.record([told_of(key, b'{"id":"ch_w","payment_intent":"pi_w"}', counter)])
+    assert (await counter.resolve()).settled == (key,)
+    assert (await counter.charge()).outcome.charge_id == "ch_w"
+
+
+@pytest.mark.parametrize("approved", [True, False])
+async def test_what_became_of_an_approval_that_nobody_heard_of_is_read_once_it_must_have_lapsed(
+    approved: bool,
+) -> None:
+    counter = await held_for_approval()
+    counter.clock.advance(5 * 86_400)
+    if approved:
+        await counter.gateway.approve()
+    counter.clock.advance(APPROVAL_SECONDS - 5 * 86_400 + 60)
+    counter.gateway.strike(GatewayFault.UNAVAILABLE)
+    assert (await counter.resolve()).settled == ()
+    counter.gateway.heal()
+    counter.clock.advance(7200)
+    assert len((await counter.resolve()).settled) == 1
+    assert (await counter.charge()).state is (
+        AttemptState.SUCCEEDED if approved else AttemptState.NOT_CHARGED
+    )
+    assert len(counter.gateway.asked) == 1
 
 
 async def test_what_nobody_can_settle_is_reported_and_never_guessed() -> None:

@@ -213,6 +213,7 @@ def test_an_answer_that_was_told_is_not_forgotten_over_a_failing_replay(sim: Sim
         ("unavailable", 503, 0),
         ("rate_limited", 429, 0),
         ("lock_timeout", 429, 0),
+        ("approval_required", 400, 0),
         ("error_after", 500, 1),
     ],
 )

@@ -23,6 +23,7 @@ from tillport.ports.errors import TillportError
 from tillport.ports.ledger import Attempt, AttemptState, ChargeLedger, LedgerUnavailable, Outcome
 from tillport.ports.money import Money
 from tillport.ports.payments import (
+    AwaitsApproval,
     CardDeclined,
     ChargeOrder,
     GatewayError,
@@ -40,6 +41,9 @@ ATTEMPT_KEY_PREFIX = "tillport-"
 """How every key that Stripe hears from us begins: its events tell whose charge it was."""
 KEY_HORIZON_SECONDS = 23 * 3600
 """Stripe keeps idempotency keys for at least 24 hours (docs.stripe.com/api/idempotent_requests); an hour is margin."""
+APPROVAL_SECONDS = 30 * 86_400.0
+"""How long a charge that Stripe holds for a person's approval may still be made. Stripe's examples lapse after a week
+(docs.stripe.com/api/v2/core/approval-requests) and no longest time is published: we err towards doubt."""
 DEFAULT_TRY_SECONDS = 90.0
 """How long one try may take before others may take it over. Longer than the gateway's own time limit."""
 MAX_KEY_CHARACTERS = 255
@@ -127,7 +131,9 @@ _ERROR_STATES: dict[type[GatewayError], AttemptState] = {
     GatewayMisconfigured: AttemptState.NOT_SENT,
     GatewayUnavailable: AttemptState.NOT_SENT,
     OutcomeUnknown: AttemptState.UNKNOWN,
+    AwaitsApproval: AttemptState.UNKNOWN,
 }
+_AWAITS_APPROVAL = "approval_required"
 UNKNOWN_REMEDY = (
     "The card may have been charged. Do not pay again with another token or key: send this very request again, "
     "or ask for its status."
@@ -283,7 +289,8 @@ def outcome_of_error(error: GatewayError, attempt: Attempt) -> Outcome:
             f"An earlier try may have charged the card, and the last one was refused: {error.message}",
         )
     if state is AttemptState.UNKNOWN:
-        return _unknown(attempt.outcome, error.message)
+        reason = _AWAITS_APPROVAL if isinstance(error, AwaitsApproval) else None
+        return _unknown(attempt.outcome, error.message, reason=reason)
     remedy = error.remedy
     if state is AttemptState.REFUSED and getattr(error, "reason", None) != "token_already_used":
         remedy = f"{remedy} {CORRECTED_REMEDY}".strip()
@@ -303,13 +310,19 @@ def outcome_of_error(error: GatewayError, attempt: Attempt) -> Outcome:
     )
 
 
-def _unknown(before: Outcome, message: str) -> Outcome:
-    failure = Failure(code=OutcomeUnknown.code, message=message, remedy=UNKNOWN_REMEDY)
+def awaits_approval(attempt: Attempt) -> bool:
+    """Tell whether Stripe holds this attempt until a person approves it: sent again, it would be held twice."""
+    failure = _failure(attempt.outcome.body) if attempt.state is AttemptState.UNKNOWN else None
+    return failure is not None and failure.reason == _AWAITS_APPROVAL
+
+
+def _unknown(before: Outcome, message: str, *, reason: str | None = None) -> Outcome:
+    failure = Failure(code=OutcomeUnknown.code, message=message, remedy=UNKNOWN_REMEDY, reason=reason)
     return attrs.evolve(before, state=AttemptState.UNKNOWN, body=msgspec.json.encode(failure))
 
 
 async def _again(attempt: Attempt, using: Charging) -> ChargeAnswer:
-    if attempt.state.final:
+    if attempt.state.final or awaits_approval(attempt):
         return _answer(attempt, replayed=True)
     now = using.clock.now()
     if now - attempt.started_at > KEY_HORIZON_SECONDS:
@@ -371,8 +384,13 @@ def _says_unknown(body: bytes) -> bool:
 
 def _code(body: bytes) -> str | None:
     """Return the code of the failure that an outcome's body holds, None if it holds none."""
+    failure = _failure(body)
+    return None if failure is None else failure.code
+
+
+def _failure(body: bytes) -> Failure | None:
     try:
-        return msgspec.json.decode(body, type=Failure).code
+        return msgspec.json.decode(body, type=Failure)
     except msgspec.MsgspecError:
         return None
 

@@ -11,9 +11,11 @@ import msgspec
 
 from tillport.domain.account import doubt_about_the_account
 from tillport.domain.charge import (
+    APPROVAL_SECONDS,
     KEY_HORIZON_SECONDS,
     Charging,
     Failure,
+    awaits_approval,
     outcome_of_error,
     outcome_of_payment,
     try_once,
@@ -74,10 +76,18 @@ async def _settle(
     attempt: Attempt, using: Charging, log: EventLog, *, now: float, tried_at: float
 ) -> AttemptState:
     outcome = await _from_log(attempt, log)
-    if outcome is None:
+    if outcome is None and awaits_approval(attempt):
+        # Never sent again. What is made of it in the end, Stripe tells; that it never will be, only time.
+        outcome = attempt.outcome
+        lapsed = attempt.started_at + APPROVAL_SECONDS
+        if now > lapsed:
+            outcome = await _from_stripe(attempt, using, log, until=lapsed)
+    elif outcome is None:
         if now - attempt.started_at <= KEY_HORIZON_SECONDS:
             return (await try_once(attempt, using)).state
-        outcome = await _from_stripe(attempt, using, log, tried_at=tried_at)
+        # Nothing was sent after the horizon: a later `tried_at` is that of another look like this one.
+        last_try = min(tried_at, attempt.started_at + KEY_HORIZON_SECONDS)
+        outcome = await _from_stripe(attempt, using, log, until=last_try + using.try_seconds)
     return (await using.ledger.settle(attempt.key, outcome, tries=attempt.tries)).state
 
 
@@ -120,22 +130,18 @@ async def _from_log(attempt: Attempt, log: EventLog) -> Outcome | None:
     return None
 
 
-async def _from_stripe(attempt: Attempt, using: Charging, log: EventLog, *, tried_at: float) -> Outcome:
-    # Nothing was sent after the horizon: a later `tried_at` is that of another look like this one.
-    last_try = min(tried_at, attempt.started_at + KEY_HORIZON_SECONDS)
+async def _from_stripe(attempt: Attempt, using: Charging, log: EventLog, *, until: float) -> Outcome:
     try:
-        payment = await using.gateway.find(
-            attempt.key, tried_from=attempt.started_at, tried_until=last_try + using.try_seconds
-        )
+        payment = await using.gateway.find(attempt.key, tried_from=attempt.started_at, tried_until=until)
     except CardDeclined as declined:
         return outcome_of_error(declined, attempt)
     except GatewayError as error:
-        return attrs.evolve(attempt.outcome, state=AttemptState.UNKNOWN, body=_unsettled(error.message))
+        return _unsettled(attempt, error.message)
     if payment is not None:
         return outcome_of_payment(payment)
     doubt = await doubt_about_the_account(using.gateway, log, before=attempt.started_at)
     if doubt is not None:
-        return attrs.evolve(attempt.outcome, state=AttemptState.UNKNOWN, body=_unsettled(doubt))
+        return _unsettled(attempt, doubt)
     failure = Failure(
         code="not_charged",
         message="Stripe holds no payment for this request: the card was not charged.",
@@ -144,11 +150,12 @@ async def _from_stripe(attempt: Attempt, using: Charging, log: EventLog, *, trie
     return Outcome(state=AttemptState.NOT_CHARGED, body=msgspec.json.encode(failure))
 
 
-def _unsettled(message: str) -> bytes:
-    return msgspec.json.encode(
-        Failure(
-            code="outcome_unknown",
-            message=f"The outcome could not be settled yet: {message}",
-            remedy="It is being looked into. Do not pay again before it is known.",
-        )
+def _unsettled(attempt: Attempt, message: str) -> Outcome:
+    if awaits_approval(attempt):
+        return attempt.outcome  # whose words keep it from being sent again
+    failure = Failure(
+        code="outcome_unknown",
+        message=f"The outcome could not be settled yet: {message}",
+        remedy="It is being looked into. Do not pay again before it is known.",
     )
+    return attrs.evolve(attempt.outcome, state=AttemptState.UNKNOWN, body=msgspec.json.encode(failure))

@@ -9,6 +9,7 @@ Every error says whether money may have moved, because that decides what the cor
 | `GatewayMisconfigured` | ours | no | the operator mends the key |
 | `GatewayUnavailable` | Stripe's or the network's | no | the same request again, later |
 | `OutcomeUnknown` | Stripe's or the network's | **perhaps** | the same request under the same key, never another |
+| `AwaitsApproval` | the account's rules | **perhaps, later** | nothing is sent any more; it is heard of |
 """
 
 from collections.abc import Mapping
@@ -122,6 +123,13 @@ class OutcomeUnknown(GatewayError):
     """The request left, no usable answer came back: the money may have moved."""
 
     code = "outcome_unknown"
+
+
+class AwaitsApproval(OutcomeUnknown):
+    """Stripe holds the charge until a person approves it, and then makes it by itself.
+
+    Sent again it may be held once more, and made once more: it is left alone until it is heard of, or has lapsed.
+    """
 
 
 class PaymentGateway(Protocol):

@@ -1,9 +1,10 @@
 """What goes wrong, as data: rates with a seed, or a script for the next request or delivery.
 
 Request faults before the work: `reset_before`, `timeout_before`, `error_before` (500), `unavailable` (503),
-`rate_limited` (429), `lock_timeout` (429), `key_in_use` (409). After the work, so that the effect stays:
-`answer_lost` (connection reset), `timeout_after`, `error_after` (500, remembered under the key), `truncated`
-(half an answer), `slow`, `drip` (byte by byte), `webhook_first` (the event is delivered before the answer).
+`rate_limited` (429), `lock_timeout` (429), `key_in_use` (409), `approval_required` (400: a rule of the account's holds
+it for a person). After the work, so that the effect stays: `answer_lost` (connection reset), `timeout_after`,
+`error_after` (500, remembered under the key), `truncated` (half an answer), `slow`, `drip` (byte by byte),
+`webhook_first` (the event is delivered before the answer).
 
 Delivery faults: `duplicate`, `drop`, `delay`, `reorder`, `tamper`, `wrong_secret`, `stale`.
 """
@@ -22,6 +23,7 @@ BEFORE = (
     "rate_limited",
     "lock_timeout",
     "key_in_use",
+    "approval_required",
 )
 AFTER = ("answer_lost", "timeout_after", "error_after", "truncated", "slow", "drip", "webhook_first")
 DELIVERY = ("duplicate", "drop", "delay", "reorder", "tamper", "wrong_secret", "stale")
@@ -38,6 +40,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rate_limited: float = 0.0
     lock_timeout: float = 0.0
     key_in_use: float = 0.0
+    approval_required: float = 0.0
     answer_lost: float = 0.0
     timeout_after: float = 0.0
     error_after: float = 0.0

@@ -27,6 +27,13 @@ def strike_before(account: Account, fault: Fault, key: str | None) -> Response |
         raise ApiError(429, text, code="lock_timeout", headers=headers, stored=False)
     if kind == "key_in_use":
         raise in_flight(key or "")
+    if kind == "approval_required":
+        # The status is unpublished, and what becomes of the request in the end is not modelled.
+        text = (
+            "This action needs the approval of a reviewer (Settings > Approvals). An approval request was made for it; once "
+            "it is approved, the action is carried out."
+        )
+        raise ApiError(400, text, code="approval_required", stored=False)
     status = 503 if kind == "unavailable" else 500
     raise ApiError(status, "An unknown error occurred", type="api_error", headers=headers, stored=False)
 

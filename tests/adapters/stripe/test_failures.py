@@ -9,6 +9,7 @@ from tillport.adapters.stripe import Patience, StripeConnection, StripeGateway
 from tillport.ports.errors import TillportError
 from tillport.ports.money import Money
 from tillport.ports.payments import (
+    AwaitsApproval,
     CardDeclined,
     ChargeOrder,
     GatewayMisconfigured,
@@ -87,6 +88,15 @@ FINAL = {
     "400 that blames Stripe": (error(400, "api_error"), OutcomeUnknown),
     "402 that blames Stripe": (error(402, "api_error"), OutcomeUnknown),
     "dependency failed": (error(424, INVALID), OutcomeUnknown),
+    # Whatever the status: it is unpublished.
+    "held for approval, as 400": (error(400, INVALID, "approval_required"), AwaitsApproval),
+    "held for approval, as 402": (error(402, INVALID, "approval_required"), AwaitsApproval),
+    "held for approval, as 403": (error(403, INVALID, "approval_required"), AwaitsApproval),
+    "held for approval, as 409": (error(409, INVALID, "approval_required"), AwaitsApproval),
+    "held for approval, worth retrying": (
+        error(400, INVALID, "approval_required", headers={"Stripe-Should-Retry": "true"}),
+        AwaitsApproval,
+    ),
     "a decline whose payment succeeded": (
         card("card_declined", payment_intent={"id": "pi_1", "status": "succeeded"}),
         OutcomeUnknown,
@@ -178,6 +188,7 @@ AFTER_DOUBT = {
     "a refusal at the door": (error(400, INVALID, "token_already_used"), OutcomeUnknown),
     "a key that was revoked meanwhile": (error(401, INVALID), OutcomeUnknown),
     "the rate limiter": (error(429, INVALID, "rate_limit"), OutcomeUnknown),
+    "a rule that holds it for approval": (error(400, INVALID, "approval_required"), AwaitsApproval),
 }
 
 

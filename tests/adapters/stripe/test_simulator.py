@@ -17,7 +17,7 @@ from tillport.adapters.conformance.payments import (
 from tillport.adapters.conformance.payments_judge import histories, judge
 from tillport.adapters.stripe import Patience, StripeConnection, StripeGateway
 from tillport.ports.money import Money
-from tillport.ports.payments import ChargeOrder, OutcomeUnknown, PaymentStatus
+from tillport.ports.payments import AwaitsApproval, ChargeOrder, OutcomeUnknown, PaymentStatus
 from tillport.simulator import Faults, ManualClock, Simulator
 from tillport.simulator.sdk import SimulatorHTTPClient
 from tillport.simulator.server import Server
@@ -98,6 +98,15 @@ async def test_law(law, face):
 async def test_every_history_is_true(history):
     async with bench_of("in process") as bench:
         await judge(bench, history)
+
+
+@pytest.mark.parametrize("face", ["in process", "http"])
+async def test_a_charge_that_a_person_must_approve_is_not_told_as_refused(face):
+    async with bench_of(face) as bench:
+        bench.sim.script("approval_required")
+        with pytest.raises(AwaitsApproval):
+            await bench.gateway.charge(ChargeOrder("tok_visa", TEA), idempotency_key="key-1")
+        assert await bench.moved() == []
 
 
 async def test_find_reads_every_page_of_a_busy_hour():

@@ -9,6 +9,7 @@ fits decides:
 | nothing left | `GatewayUnavailable` | no connection was had |
 | no answer, or none that is Stripe's JSON | `OutcomeUnknown` | resets, timeouts, HTML, cut bodies, faults of the SDK |
 | an error that embeds a payment under way | `OutcomeUnknown` | it contradicts itself |
+| code `approval_required` | `AwaitsApproval` | once a person approves it, Stripe makes the charge by itself |
 | `idempotency_error`, or 409 | `OutcomeUnknown` | a first request exists under this key |
 | `card_error` | `CardDeclined` | the charge was tried, and refused |
 | 401, 403 | `GatewayMisconfigured` | refused at the door |
@@ -21,7 +22,8 @@ fits decides:
 And one rule above all: once a try under a key is in doubt, only Stripe's word on that very key ends the doubt. A
 later try that is turned away at the door says nothing about the earlier one.
 
-Sources: docs.stripe.com/api/errors, docs.stripe.com/api/idempotent_requests, docs.stripe.com/rate-limits.
+Sources: docs.stripe.com/api/errors, docs.stripe.com/api/idempotent_requests, docs.stripe.com/rate-limits,
+docs.stripe.com/account/approvals.
 """
 
 import re
@@ -33,6 +35,7 @@ import stripe
 
 from tillport.adapters.stripe.transport import Flight, NotSent
 from tillport.ports.payments import (
+    AwaitsApproval,
     CardDeclined,
     GatewayError,
     GatewayMisconfigured,
@@ -41,6 +44,7 @@ from tillport.ports.payments import (
     OutcomeUnknown,
 )
 
+_APPROVAL_REQUIRED = "approval_required"
 _UNDER_WAY = frozenset({"succeeded", "processing", "requires_capture", "requires_action"})
 
 _ACCOUNT_CODES = frozenset(
@@ -124,6 +128,8 @@ class Failure:
 
         Stripe's own advice first (`Stripe-Should-Retry`), then as its SDKs judge: connections, 409 and 5xx.
         """
+        if self.code == _APPROVAL_REQUIRED:
+            return False  # each time a person would be asked anew
         if self.retry_advice is not None:
             return self.retry_advice
         if self.status is None or self.status == 409 or self.status >= 500:
@@ -169,7 +175,9 @@ def read_failure(raised: Exception, flight: Flight) -> Failure:
 def verdict(failure: Failure, *, in_doubt: bool = False) -> GatewayError:
     """Return the port's error for a failed charge. `in_doubt` says that an earlier try under the key may have worked."""
     found = _verdict(failure)
-    settles = isinstance(found, CardDeclined) or (isinstance(found, InvalidRequest) and found.replayed)
+    settles = isinstance(found, CardDeclined | AwaitsApproval) or (
+        isinstance(found, InvalidRequest) and found.replayed
+    )
     if in_doubt and not settles:
         return OutcomeUnknown(
             f"An earlier try may have charged the card, and the last one did not tell: {failure}.",
@@ -182,7 +190,15 @@ def _verdict(failure: Failure) -> GatewayError:
     error, status = failure.error, failure.status
     if not failure.left:
         return GatewayUnavailable(f"Nothing was sent: {failure}.", remedy=LATER)
-    if error is None or _contradicts_itself(error) or error.type == "idempotency_error" or status == 409:
+    if error is None or _contradicts_itself(error):
+        return _unknown(failure)
+    if error.code == _APPROVAL_REQUIRED:
+        return AwaitsApproval(
+            f"Stripe makes this charge only once a person approves it: {failure}.",
+            remedy="The operator finds it in Stripe's dashboard under Settings > Approvals, and gives the till a key "
+            "to which no rule applies.",
+        )
+    if error.type == "idempotency_error" or status == 409:
         return _unknown(failure)
     if error.type == "card_error" and status in (400, 402, 404):
         return _declined(error)

@@ -3,6 +3,7 @@
 
 const REQUEST_FAULTS = [
   'reset_before', 'timeout_before', 'error_before', 'unavailable', 'rate_limited', 'lock_timeout', 'key_in_use',
+  'approval_required',
   'answer_lost', 'timeout_after', 'error_after', 'truncated', 'slow', 'drip', 'webhook_first',
 ];
 const DELIVERY_FAULTS = ['duplicate', 'drop', 'delay', 'reorder', 'tamper', 'wrong_secret', 'stale'];
