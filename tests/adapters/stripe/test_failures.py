@@ -88,6 +88,16 @@ FINAL = {
     "400 that blames Stripe": (error(400, "api_error"), OutcomeUnknown),
     "402 that blames Stripe": (error(402, "api_error"), OutcomeUnknown),
     "dependency failed": (error(424, INVALID), OutcomeUnknown),
+    # Only an answer to work that had begun is remembered.
+    "no permission, remembered": (
+        error(403, INVALID, headers={"Idempotent-Replayed": "true"}),
+        OutcomeUnknown,
+    ),
+    "no key, remembered": (error(401, INVALID, headers={"Idempotent-Replayed": "true"}), OutcomeUnknown),
+    "rate limited, remembered": (
+        error(429, INVALID, "rate_limit", headers={"Idempotent-Replayed": "true"}),
+        OutcomeUnknown,
+    ),
     # Whatever the status: it is unpublished.
     "held for approval, as 400": (error(400, INVALID, "approval_required"), AwaitsApproval),
     "held for approval, as 402": (error(402, INVALID, "approval_required"), AwaitsApproval),

@@ -12,6 +12,7 @@ fits decides:
 | code `approval_required` | `AwaitsApproval` | once a person approves it, Stripe makes the charge by itself |
 | `idempotency_error`, or 409 | `OutcomeUnknown` | a first request exists under this key |
 | `card_error` | `CardDeclined` | the charge was tried, and refused |
+| 401, 403, 429 that is a replay | `OutcomeUnknown` | what is refused at the door is not remembered: work had begun |
 | 401, 403 | `GatewayMisconfigured` | refused at the door |
 | 429, or code `rate_limit` | `GatewayUnavailable` | the limiter stands before the work |
 | 429 with another code (`lock_timeout`) | `OutcomeUnknown` | the work had begun: something holds the lock |
@@ -202,6 +203,9 @@ def _verdict(failure: Failure) -> GatewayError:
         return _unknown(failure)
     if error.type == "card_error" and status in (400, 402, 404):
         return _declined(error)
+    at_the_door = status in (401, 403) or failure.limited
+    if at_the_door and failure.replayed:
+        return _unknown(failure)
     if status in (401, 403):
         return GatewayMisconfigured(
             f"Stripe does not accept our key for this: {failure}.",
