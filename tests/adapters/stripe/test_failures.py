@@ -77,6 +77,14 @@ FINAL = {
         error(400, INVALID, "parameter_unknown", param="foo"),
         GatewayMisconfigured,
     ),
+    "a parameter of ours that Stripe took away": (
+        error(400, INVALID, "payment_method_types_no_longer_supported", param="payment_method_types"),
+        GatewayMisconfigured,
+    ),
+    "a parameter of ours that it takes no more as it is": (
+        error(400, INVALID, param="allowed_payment_method_types[0]"),
+        GatewayMisconfigured,
+    ),
     "no such address": (error(404, INVALID), GatewayMisconfigured),
     # Not now.
     "rate limited": (error(429, INVALID, "rate_limit"), GatewayUnavailable),

@@ -75,6 +75,8 @@ _IN_OUR_WORDS = {
     ),
 }
 _CALLERS_PARAMS = ("amount", "currency", "description", "metadata", "payment_method_data")
+_OUR_PARAMS = ("allowed_payment_method_types", "confirm", "expand", "payment_method_types")
+"""What `parameters` sends of its own accord, and what it did: no caller can correct it (Stripe's versions take some away)."""
 
 SAME_AGAIN = "Send the same request again, under the same key, never another."
 LATER = "Send the same request again later."
@@ -261,10 +263,11 @@ def _id(named: _Object | str | None) -> str | None:
 
 
 def _refused(failure: Failure, error: _Error) -> GatewayError:
-    if error.code in _ACCOUNT_CODES or (failure.status == 404 and error.code is None):
+    ours = error.param is not None and error.param.startswith(_OUR_PARAMS)
+    if ours or error.code in _ACCOUNT_CODES or (failure.status == 404 and error.code is None):
         return GatewayMisconfigured(
             f"Stripe does not take charges from us as we are set up: {failure}.",
-            remedy="The operator looks the request up in the Stripe dashboard.",
+            remedy="The operator looks the request up in the Stripe dashboard (Workbench > Logs), where Stripe's reason is.",
         )
     about_token = error.param is None or "token" in error.param
     if error.code in _IN_OUR_WORDS and (error.code != "resource_missing" or about_token):
