@@ -197,3 +197,5 @@ async def test_trouble_is_told_and_never_an_empty_page(server, gateway, script, 
         with pytest.raises((GatewayMisconfigured, GatewayUnavailable)) as told:
             await ask(since=0)
         assert type(told.value) is expected
+        # Each line is asked for with its source, which is a permission of its own.
+        assert expected is GatewayUnavailable or "Balance transaction sources" in told.value.remedy

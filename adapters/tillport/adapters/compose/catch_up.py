@@ -27,8 +27,8 @@ async def open_reconciling(
 ) -> AsyncIterator[Reconciling]:
     """Open what reconciling needs, and close it on the way out; what is handed in is not closed here.
 
-    Of the settings it needs Stripe's secret key (a restricted key that may read events and balance transactions is
-    enough) and the database. Raises `SettingsRefused`.
+    Of the settings it needs Stripe's secret key (a restricted key that may read events, the balance and the sources of
+    balance transactions is enough) and the database. Raises `SettingsRefused`.
     """
     clock = clock or system_clock()
     async with AsyncExitStack() as closing:
@@ -55,8 +55,8 @@ def _history(settings: Settings, clock: Clock, http_client: Any, closing: AsyncE
     if settings.stripe_secret_key is None:
         raise SettingsRefused(
             "There is no Stripe secret key, so Stripe can't be asked what it remembers.",
-            remedy=f"Set {variable('stripe_secret_key')}; a restricted key that may read events and balance "
-            "transactions is enough.",
+            remedy=f"Set {variable('stripe_secret_key')}; a restricted key is enough that may read Events, Balance and "
+            "Balance transaction sources.",
         )
     try:
         connection = StripeConnection(

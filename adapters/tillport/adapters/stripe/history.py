@@ -115,7 +115,9 @@ class StripeHistory:
             message = f"Stripe could not be asked: {call.failure}."
             if call.failure.status in (401, 403) and call.failure.error is not None:
                 failed = GatewayMisconfigured(
-                    message, remedy="The operator checks the key and its permissions."
+                    message,
+                    remedy="The operator checks the key. A restricted one must be allowed to read Events, Balance and "
+                    "Balance transaction sources.",
                 )
             else:
                 failed = GatewayUnavailable(message, remedy="Ask again later, from the same cursor.")
