@@ -14,7 +14,13 @@ def test_the_minimum_is_taken_and_one_unit_less_is_not(currency: str, minimum: i
 
 
 @pytest.mark.parametrize(
-    ("currency", "maximum"), [("usd", 99_999_999), ("inr", 999_999_999), ("idr", 999_999_999_999)]
+    ("currency", "maximum"),
+    [
+        ("usd", 99_999_999),
+        ("inr", 999_999_999),
+        ("idr", 999_999_999_999),
+        ("lbp", 99_999_999_999_999),
+    ],
 )
 def test_the_maximum_is_taken_and_one_unit_more_is_not(currency: str, maximum: int) -> None:
     Limits().check(Money(maximum, currency))

@@ -308,3 +308,12 @@ def test_a_key_that_no_metadata_has_is_refused(sim: Simulator, key: str) -> None
     with pytest.raises(ApiError, match="Metadata keys") as caught:
         sim.payment_intents.create(amount=2000, currency="usd", metadata={key: "v"})
     assert (caught.value.status, caught.value.param) == (400, "metadata")
+
+
+@pytest.mark.parametrize(("currency", "most"), [("huf", 999_999_999_999), ("lbp", 99_999_999_999_999)])
+def test_currencies_of_small_units_are_paid_in_large_amounts(
+    sim: Simulator, currency: str, most: int
+) -> None:
+    assert sim.payment_intents.create(amount=most, currency=currency).amount == most
+    with pytest.raises(ApiError, match="no more than"):
+        sim.payment_intents.create(amount=most + 1, currency=currency)

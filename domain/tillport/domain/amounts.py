@@ -20,11 +20,12 @@ MINIMUM_MINOR: Mapping[str, int] = {
 MAXIMUM_MINOR: Mapping[str, int] = {
     "inr": 999_999_999,
     "idr": 999_999_999_999,
-    # Stripe takes more than eight digits for cards in these four and does not say how many: twelve bounds the typos.
+    # Stripe takes more for cards in these four. Its page tells digits and examples that disagree: the largest reading of a
+    # whole amount stands, and still bounds the typos.
     "cop": 999_999_999_999,
     "huf": 999_999_999_999,
     "jpy": 999_999_999_999,
-    "lbp": 999_999_999_999,
+    "lbp": 99_999_999_999_999,
 }
 EIGHT_DIGITS = 99_999_999
 """The largest amount in every other currency."""

@@ -24,8 +24,9 @@ MINIMUM = {
     "eur": 50, "gbp": 30, "hkd": 400, "huf": 17500, "inr": 50, "jpy": 50, "mxn": 1000, "myr": 200, "nok": 300,
     "nzd": 50, "pln": 200, "ron": 200, "sek": 300, "sgd": 50, "thb": 1000,
 }  # fmt: skip
-MAXIMUM = {"inr": 999_999_999, "idr": 999_999_999_999, "lbp": 999_999_999_999, "cop": 9_999_999_999,
-           "huf": 9_999_999_999, "jpy": 9_999_999_999}  # fmt: skip
+# The last four for cards, as whole amounts of the currency: the page's digits and its examples disagree.
+MAXIMUM = {"inr": 999_999_999, "idr": 999_999_999_999, "lbp": 99_999_999_999_999, "cop": 999_999_999_999,
+           "huf": 999_999_999_999, "jpy": 9_999_999_999}  # fmt: skip
 DEFAULT_MAXIMUM = 99_999_999
 
 
