@@ -39,8 +39,8 @@ REMEDIES = {
     "charge again.",
     DifferenceKind.AMOUNT_DIFFERS: "Look at the charge at Stripe: was it captured in part?",
     DifferenceKind.NO_MOVEMENT: "Stripe's books hold no line for it. Do the key and the database belong to one Stripe account?",
-    DifferenceKind.NO_EVENT: "Stripe lists no event for it any more, or a subscriber's filter kept it away. The application was "
-    "not told: tell it by hand.",
+    DifferenceKind.NO_EVENT: "Stripe lists no event for it any more, or failed to make it, or a subscriber's filter kept it away. "
+    "The application was not told: tell it by hand.",
     DifferenceKind.NOT_AT_STRIPE: "Stripe does not know this event. Is a signing secret shared with another account or a simulator? "
     "If not, roll it.",
     DifferenceKind.NOT_RECORDED: "It can't be kept. Look at it with Stripe's dashboard or CLI.",
