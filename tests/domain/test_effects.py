@@ -237,6 +237,55 @@ async def test_an_outage_that_takes_nothing_back_counts_as_no_worker_lost_either
     assert owed == []
 
 
+async def test_what_is_not_touched_in_a_round_is_given_back_once(world) -> None:
+    """Given back twice, a suspect would be cleared by waiting for its turn, and never be buried."""
+    await world.log.record([event(number) for number in (1, 2, 3)])
+    handler = world.handler(retries=Retries(most_tries=9))
+    await world.enlist(handler)
+    for _ in range(2):  # two workers that never came back
+        await world.queue.claim(handler.name, now=world.clock.now(), until=world.clock.now() + 5, limit=9)
+        world.clock.advance(5)
+    assert (await world.work(handler)).done == 1
+    waiting = await world.queue.list(states=[EffectState.DUE])
+    assert [one.claims for one in waiting] == [2, 2]
+
+
+async def test_what_was_given_back_after_an_outage_is_not_given_back_again(world) -> None:
+    """By then it may be another worker's, who must not lose it."""
+    await world.log.record([event(1)])
+    handler = world.handler()
+    await world.enlist(handler)
+    owed: list = []
+    world.log.available = False
+    with pytest.raises(LogUnavailable):
+        await world.work(handler, owed=owed)
+    world.log.available = True
+    now = world.clock.now()
+    assert len(await world.queue.claim(handler.name, now=now, until=now + 5, limit=9)) == 1
+    assert (await world.work(handler, owed=owed)).claimed == 0
+
+
+async def test_events_that_nobody_wants_are_passed_by_however_many_they_are(world) -> None:
+    await world.log.record([*(event(number, type="payout.paid") for number in range(7)), event(7)])
+    handler = world.handler(types=frozenset({"charge.succeeded"}))
+    await world.enlist(handler, batch_size=3)
+    assert (await world.work(handler)).done == 1
+    assert world.lines == ["evt_7"]
+
+
+async def test_effects_that_are_far_apart_in_the_log_find_their_events(world) -> None:
+    await world.log.record(
+        [
+            event(number, type="payout.paid" if 1 < number < 40 else "charge.succeeded")
+            for number in range(1, 41)
+        ]
+    )
+    handler = world.handler(types=frozenset({"charge.succeeded"}))
+    await world.enlist(handler)
+    assert (await world.work(handler)).done == 2
+    assert world.lines == ["evt_1", "evt_40"]
+
+
 async def test_an_event_that_the_log_lost_is_a_dead_letter_at_once(world) -> None:
     await world.log.record([event(1), event(2)])
     handler = world.handler()
