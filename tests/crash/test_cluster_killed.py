@@ -48,6 +48,7 @@ class Cluster:
     ) -> None:
         self.random = random.Random(seed)
         self.done: Counter[str] = Counter()
+        self.deck: list[Callable[[], None]] = [self.kill_a_service]
         self.postgres, self.nats = postgres, nats
         self.database_url = postgres.create_database()
         self.simulator = Simulator(seed=seed, retry_seconds=RETRIES, settle_seconds=0.3, faults=BAD_DAY)
@@ -140,13 +141,14 @@ class Cluster:
         self.to_nats.heal()
 
     def wreck_something(self) -> None:
-        what: Callable[[], None] = self.random.choice(
-            [
+        if not self.deck:  # each in its turn, so that none is left out by chance
+            self.deck = [
                 self.kill_a_service, self.kill_a_service, self.kill_a_service, self.kill_a_backend, self.kill_postgres,
                 self.kill_nats, self.cut_the_database_off, self.swallow_the_database, self.reset_the_courier,
                 self.swallow_the_courier,
-            ]
-        )  # fmt: skip
+            ]  # fmt: skip
+            self.random.shuffle(self.deck)
+        what = self.deck.pop()
         self.done[what.__name__] += 1
         what()
 
@@ -194,7 +196,9 @@ class Cluster:
     def judge(self, purchases: list[Purchase], books: Books, listener: Listener) -> None:
         print(story(purchases, books, self.kills), dict(self.done))
         told = asyncio.run(read_nats(self.nats.url))
-        assert purchases
+        assert self.done["kill_a_service"]
+        assert any(purchase.asked > 1 for purchase in purchases), "a kill that nobody noticed proves nothing"
+        assert self.acknowledged
         assert problems(self.simulator, self.acknowledged, purchases, books, told) == []
         assert listener.resets == 0
         assert listener.heard == [(position, event_id) for position, event_id, _ in books.rows]
