@@ -12,6 +12,7 @@ from tillport.adapters.conformance.event_log_histories import check_event_log_hi
 from tillport.adapters.conformance.samples import event
 from tillport.adapters.memory.clock import ManualClock
 from tillport.adapters.memory.event_log import MemoryEventLog
+from tillport.adapters.runtime import tail as tail_module
 from tillport.adapters.runtime.tail import SharedTail
 from tillport.ports.event_log import EventLog, LogUnavailable, Page
 from tillport.ports.selector import Compare, Selector
@@ -144,6 +145,46 @@ async def test_a_reader_behind_the_horizon_is_told_so() -> None:
     page = await tail.read(after=0)
     assert page.reset
     assert (await tail.read(after=2)).reset is False
+
+
+async def test_every_reader_behind_the_horizon_is_told_so_not_the_first_alone() -> None:
+    log = MemoryEventLog()
+    await log.record([event(number) for number in range(1, 6)])
+    await log.forget(received_before=event(9).received_at + 9, up_to=3, now=0)
+    tail = SharedTail(log, ManualClock(), gather_seconds=0)
+    assert [(await tail.read(after=1)).reset for _ in range(2)] == [True, True]
+
+
+@attrs.define
+class GatedLog(MemoryEventLog):
+    """A log whose looks wait at a gate, once they have seen what there is; other readings come back at once."""
+
+    gate: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+    async def read(self, *, after: int, where: Selector | None = None, limit: int = 100) -> Page:
+        page = await super().read(after=after, where=where, limit=limit)
+        if limit == tail_module._LOOK_EVENTS:
+            await self.gate.wait()
+        return page
+
+
+async def test_a_look_that_another_reader_overtook_repeats_nothing() -> None:
+    """Whoever reads from further back than the tail, and to its end, begins it anew."""
+    log = GatedLog()
+    await log.record([event(1)])
+    tail = SharedTail(log, ManualClock(), gather_seconds=0)
+    await tail.read(after=1)
+    await log.record([event(2), event(3)])
+    first = asyncio.ensure_future(tail.read(after=1))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await log.record([event(4)])
+    assert ids(await tail.read(after=0)) == ["evt_1", "evt_2", "evt_3", "evt_4"]
+    log.gate.set()
+    assert ids(await first) == ["evt_2", "evt_3", "evt_4"]
+    await log.record([event(5)])
+    assert ids(await tail.read(after=1)) == ["evt_2", "evt_3", "evt_4", "evt_5"]
+    assert ids(await tail.read(after=3)) == ["evt_4", "evt_5"]
 
 
 async def test_selected_events_are_found_past_many_others() -> None:
