@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,15 +24,17 @@ from tillport.domain.charge import (
     Charging,
     InvalidOrder,
     KeyReused,
+    attempt_key,
     charge,
     charge_status,
+    fingerprint_of,
     single_use,
 )
 from tillport.domain.explain import Evidence, story
 from tillport.domain.resolve import Resolved, pause_seconds, resolve_once
 from tillport.ports.access import Caller, CallerKind
 from tillport.ports.event_log import Event
-from tillport.ports.ledger import Attempt, AttemptState, LedgerUnavailable
+from tillport.ports.ledger import Attempt, AttemptState, LedgerUnavailable, Outcome
 from tillport.ports.money import InvalidAmount, Money
 from tillport.ports.payments import AwaitsApproval, ChargeOrder, InvalidRequest, Payment
 
@@ -476,6 +479,132 @@ async def test_a_webhook_with_our_key_settles_without_a_call(
     assert counter.gateway.calls == calls
     answer = await counter.charge()
     assert (answer.outcome.charge_id, answer.outcome.payment_intent_id) == ("ch_w", payment_intent_id)
+
+
+class Contested(MemoryLedger):
+    """A ledger on which somebody else is at work at the very same moment."""
+
+    blind = False
+    """The next look finds nothing yet: another first request is about to be written."""
+    taken = False
+    """Another worker was faster."""
+    gone = False
+    """It went away while Stripe was asked."""
+
+    async def find(self, key: str) -> Attempt | None:
+        found = await super().find(key)
+        blind, self.blind = self.blind, False
+        return None if blind else found
+
+    async def take_over(self, key: str, **how: Any) -> Attempt | None:
+        return None if self.taken else await super().take_over(key, **how)
+
+    async def settle(self, key: str, outcome: Outcome, *, tries: int) -> Attempt:
+        if self.gone:
+            raise LedgerUnavailable("It is away.")
+        return await super().settle(key, outcome, tries=tries)
+
+
+def contested() -> tuple[Counter, Contested]:
+    counter, ledger = Counter(), Contested()
+    counter.ledger, counter.using = ledger, attrs.evolve(counter.using, ledger=ledger)
+    return counter, ledger
+
+
+async def test_of_two_first_requests_at_one_moment_one_is_sent() -> None:
+    counter, ledger = contested()
+    first = await counter.charge()
+    ledger.blind = True
+    assert await counter.charge() == attrs.evolve(first, replayed=True)
+    ledger.blind = True
+    with pytest.raises(KeyReused):
+        await counter.charge(amount_minor=9900)
+    assert counter.gateway.calls == 1
+
+
+def test_what_is_another_request_has_another_fingerprint_and_who_is_another_caller_another_key() -> None:
+    one = ChargeOrder("tok_1A", Money(1250, "usd"), description="tea", metadata={"order": "7"})
+    others = [
+        attrs.evolve(one, **change)
+        for change in (
+            {"token": "tok_1B"}, {"money": Money(1251, "usd")}, {"money": Money(1250, "eur")}, {"description": None},
+            {"metadata": {}}, {"metadata": {"order": "8"}}, {"metadata": {"order": "7", "more": ""}},
+        )
+    ]  # fmt: skip
+    assert len({fingerprint_of(order) for order in (one, *others)}) == 1 + len(others)
+    keys = {
+        attempt_key("tok_1A", caller=caller, nonce="n", idempotency_key=key)
+        for caller in (SHOP, OTHER)
+        for key in (None, "tok_1A")
+    }
+    assert len(keys) == 4, "what one caller learns of its charge is no other's, who has the token too"
+
+
+async def test_what_was_not_sent_is_not_told_as_such_while_the_ledger_holds_it_for_begun() -> None:
+    counter, ledger = contested()
+    counter.gateway.strike(GatewayFault.UNAVAILABLE, times=1)
+    ledger.gone = True
+    answer = await counter.charge()
+    assert answer.state is AttemptState.UNKNOWN
+
+
+async def test_a_webhook_of_a_failure_with_our_key_is_no_proof_of_a_success() -> None:
+    counter = Counter()
+    lost = await lose(counter)
+    told = told_of(lost.attempt_key, b'{"id":"ch_w","payment_intent":"pi_w","status":"failed"}', counter)
+    await counter.log.record([msgspec.structs.replace(told, type="charge.failed")])
+    counter.clock.advance(60)
+    await counter.resolve()
+    status = await charge_status(lost.attempt_key, counter.ledger, caller=SHOP)
+    assert status is not None
+    assert status.outcome.charge_id != "ch_w"
+
+
+async def test_an_attempt_that_another_worker_took_is_left_to_it() -> None:
+    counter, ledger = contested()
+    await lose(counter)
+    counter.clock.advance(60)
+    ledger.taken = True
+    calls = counter.gateway.calls
+    assert await counter.resolve() == Resolved()
+    assert counter.gateway.calls == calls
+
+
+async def test_a_webhook_of_another_payment_settles_nothing_of_ours() -> None:
+    counter = Counter()
+    lost = await lose(counter)
+    counter.gateway.strike(GatewayFault.UNAVAILABLE)
+    await counter.log.record([told_of("till_of_another", b'{"id":"ch_w","payment_intent":"pi_w"}', counter)])
+    counter.clock.advance(60)
+    assert (await counter.resolve()).still_unknown == (lost.attempt_key,)
+
+
+async def test_a_webhook_that_a_process_with_a_late_clock_took_settles_too() -> None:
+    counter = Counter()
+    lost = await lose(counter)
+    told = told_of(lost.attempt_key, b'{"id":"ch_w","payment_intent":"pi_w"}', counter)
+    await counter.log.record([msgspec.structs.replace(told, received_at=told.received_at - 300)])
+    counter.gateway.strike(GatewayFault.UNAVAILABLE)
+    counter.clock.advance(60)
+    assert (await counter.resolve()).settled == (lost.attempt_key,)
+
+
+async def test_what_may_have_come_to_stripe_as_late_as_a_try_lasts_is_looked_for() -> None:
+    counter = Counter()
+    await lose(counter)
+    began, asked = counter.clock.now(), []
+
+    class Remembering(MemoryGateway):
+        async def find(
+            self, idempotency_key: str, *, tried_from: float, tried_until: float
+        ) -> Payment | None:
+            asked.append((tried_from, tried_until))
+            return await super().find(idempotency_key, tried_from=tried_from, tried_until=tried_until)
+
+    counter.using = attrs.evolve(counter.using, gateway=Remembering(counter.clock))
+    counter.clock.advance(KEY_HORIZON_SECONDS + 1)
+    await counter.resolve()
+    assert asked == [(began, began + counter.using.try_seconds)]
 
 
 async def test_a_webhook_that_names_no_charge_holds_nobody_up() -> None:
