@@ -1,5 +1,6 @@
 """Erasing a person, and forgetting what is old."""
 
+import importlib
 import json
 
 import msgspec
@@ -105,6 +106,30 @@ async def test_what_is_about_their_payment_goes_too_whether_or_not_it_names_them
         "charge": "ch_1",
         "amount": 1250,
     }
+
+
+async def test_a_body_that_can_not_be_looked_into_goes_if_the_id_stands_in_it() -> None:
+    log = MemoryEventLog()
+    unreadable = body()[:-1] + b', "more": 1e99999999999999999999x}'
+    await log.record([event(1, body=unreadable, aliases=("ch_9", "pi_9"), payment_key="pi_9")])
+    assert (await erase("cus_1", log, now=NOON)).events == 1
+    assert b"jenny" not in (await log.find("evt_1")).event.body
+
+
+async def test_of_a_payment_with_many_events_all_are_erased(monkeypatch) -> None:
+    monkeypatch.setattr(importlib.import_module("tillport.domain.erase"), "_PAGE", 3)
+    log = MemoryEventLog()
+    nameless = body(customer=None, payment_intent="pi_1")
+    await log.record(
+        [
+            event(number, body=nameless, aliases=("ch_1", "pi_1"), payment_key="pi_1")
+            for number in range(1, 10)
+        ]
+    )
+    await log.record([event(10, body=body(), aliases=("ch_1", "pi_1"), payment_key="pi_1")])
+    assert (await erase("cus_1", log, now=NOON)).events == 10
+    page = await log.read(after=0)
+    assert not any(b"jenny" in recorded.event.body for recorded in page.events)
 
 
 async def test_a_charge_is_erased_by_its_own_id_where_the_log_holds_nothing_of_it() -> None:
