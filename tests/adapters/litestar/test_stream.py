@@ -146,6 +146,14 @@ def test_a_server_key_hears_everything_from_now_on_if_it_wants(world, port, tell
         assert [listener.event()[2]["id"] for _ in range(2)] == ids
 
 
+def test_what_is_sent_in_several_pieces_is_heard_once(world, port, tell):
+    ids = [tell("ch_large", padding="x" * 40_000) for _ in range(5)]
+    with closing(Listener(port, "/transactions/ch_large/events", world.as_server)) as listener:
+        assert [listener.event()[2]["id"] for _ in range(5)] == ids
+        ids = [tell("ch_large")]
+        assert listener.event()[2]["id"] == ids[0], "and nothing again"
+
+
 def test_who_wants_what_comes_from_now_on_misses_nothing_while_it_reconnects(world, port, tell):
     tell("ch_before")
     path = "/events/stream?after=latest"

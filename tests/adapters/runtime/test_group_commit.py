@@ -221,6 +221,21 @@ async def test_waiting_bodies_have_a_bound_in_bytes() -> None:
     await asyncio.gather(*tasks)
 
 
+async def test_bytes_that_no_longer_wait_leave_room_for_others() -> None:
+    log = SlowLog()
+    group = GroupCommit(log, waiting_bytes_max=1000)
+    for number in range(1, 9, 2):
+        log.gate.clear()
+        tasks = begin(group, number)
+        await turns()
+        tasks += [asyncio.ensure_future(group.record([event(number + 1, body=b"x" * 900)]))]
+        await turns()
+        tasks += [asyncio.ensure_future(group.record([event(number + 100, body=b"x" * 100)]))]
+        await turns()
+        log.gate.set()
+        assert await asyncio.gather(*tasks) == [[True]] * 3
+
+
 async def test_a_refused_event_fails_alone() -> None:
     log = SlowLog(refuses=lambda one: one.id in ("evt_4", "evt_7"))
     group = GroupCommit(log)
@@ -381,3 +396,5 @@ async def test_the_bell_rings_once_for_a_commit_that_held_something_new() -> Non
     assert bell.rings == 1
     await group.record([event(1)])
     assert bell.rings == 1, "nothing new, nothing to say"
+    assert await asyncio.gather(*begin(group, 1, 4, 2)) == [[False], [True], [False]]
+    assert bell.rings == 2, "something new among what was there"
