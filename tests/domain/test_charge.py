@@ -721,6 +721,34 @@ async def test_who_can_not_be_asked_about_the_account_proves_nothing(fault: Gate
     assert (await interrupted.resolve()).still_unknown == (key,)
 
 
+async def test_a_log_that_can_not_be_read_is_no_witness_that_nothing_was_charged() -> None:
+    class Leaving(MemoryGateway):
+        async def find(
+            self, idempotency_key: str, *, tried_from: float, tried_until: float
+        ) -> Payment | None:
+            found = await super().find(idempotency_key, tried_from=tried_from, tried_until=tried_until)
+            wrong.counter.log.available = False
+            return found
+
+    wrong, key = await lost_at_another_account(0)
+    leaving = attrs.evolve(wrong, gateway=Leaving(wrong.counter.clock))
+    assert (await leaving.resolve()).still_unknown == (key,)
+
+
+async def test_an_account_that_is_ours_is_believed_that_nothing_was_charged() -> None:
+    counter = Counter()
+    await sell(counter, counter.gateway)
+    counter.gateway.strike(GatewayFault.LOST_ON_THE_WAY)
+    lost = await counter.charge()
+    assert lost.state is AttemptState.UNKNOWN
+    counter.gateway.heal()
+    counter.clock.advance(KEY_HORIZON_SECONDS + 3600)
+    assert (await counter.resolve()).settled == (lost.attempt_key,)
+    answer = await charge_status(lost.attempt_key, counter.ledger, caller=SHOP)
+    assert answer is not None
+    assert answer.state is AttemptState.NOT_CHARGED
+
+
 class ReviewedGateway(MemoryGateway):
     """An account with a rule that payments wait for a person, who makes one of each request that he approves."""
 

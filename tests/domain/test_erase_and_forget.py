@@ -116,6 +116,13 @@ async def test_a_body_that_can_not_be_looked_into_goes_if_the_id_stands_in_it() 
     assert b"jenny" not in (await log.find("evt_1")).event.body
 
 
+def test_an_id_in_a_list_is_found_and_lists_in_what_is_kept_are_not() -> None:
+    inside = json.dumps({"data": {"object": {"refunds": [{"customer": "cus_1"}]}}}).encode()
+    assert speaks_of(event(1, body=inside, aliases=(), payment_key="pi_9"), "cus_1")
+    kept = reduced(body(status=["Jenny Rosen"], reason={"id": ["Jenny Rosen"]}, fee=1.5))
+    assert b"Jenny" not in kept
+
+
 async def test_of_a_payment_with_many_events_all_are_erased(monkeypatch) -> None:
     monkeypatch.setattr(importlib.import_module("tillport.domain.erase"), "_PAGE", 3)
     log = MemoryEventLog()
