@@ -83,6 +83,20 @@ async def test_what_was_acknowledged_before_another_was_sent_stands_before_it_wh
         assert [one.event.id for one in await read_all(processes[0])] == [event(n).id for n in range(60)]
 
 
+async def test_what_a_host_recorded_in_an_order_stands_in_that_order(database) -> None:
+    numbers = (3, 1, 2, 5, 4)
+    async with logs(database, 1) as (log,):
+        host = await asyncpg.connect(database)
+        try:
+            async with host.transaction():
+                for number in numbers:
+                    await record_on_asyncpg(host, [event(number)])
+        finally:
+            await host.close()
+        await log.sequencer.sweep(at_once=True)
+        assert [one.event.id for one in await read_all(log)] == [event(n).id for n in numbers]
+
+
 async def test_a_host_that_holds_an_event_holds_up_nobody_who_has_another(database) -> None:
     patient = PostgresStore(database, lock_timeout_seconds=50, statement_timeout_seconds=60)
     async with aclosing(patient), logs(database, 1) as (other,):
