@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from town import Auditor, BrokenPromise, Machine, Town
-from town.town import Wiring
+from town.town import Order, Wiring
+from town.web import Answer
 
 from tillport.domain import Verifier, relay_once
 from tillport.domain.verify import Envelope, VerifiedEvent
@@ -184,14 +185,55 @@ def test_a_subscriber_that_hears_of_others_is_caught() -> None:
             Auditor(town).judge()
 
 
+def told_of_anothers(town: Town) -> None:
+    paid = town.simulator.payment_intents.list().data[-1]
+    town.orders[-1].answers.append(Answer(200, {}, json.dumps({"id": paid.id}).encode()))
+
+
+def charged_when_it_asks_again(town: Town) -> None:
+    def ask(order: Order) -> None:
+        Town.ask(town, order)
+        if order is town.orders[0]:
+            town.simulator.payment_intents.create(
+                amount=500,
+                currency="usd",
+                payment_method="pm_card_visa",
+                confirm=True,
+                metadata={"order": "0"},
+            )
+
+    town.ask = ask  # type: ignore[method-assign, assignment] # what a service might do
+
+
+def never_told(town: Town) -> None:
+    def ask(order: Order) -> None:
+        Town.ask(town, order)
+        if order is town.orders[-1]:
+            order.answers[-1] = Answer(503, {}, b"{}")
+
+    town.ask = ask  # type: ignore[method-assign, assignment] # as above
+
+
+@pytest.mark.parametrize("damage", [told_of_anothers, charged_when_it_asks_again, never_told])
+def test_a_shopper_who_was_declined_hides_nobody_elses_broken_promise(
+    damage: Callable[[Town], None],
+) -> None:
+    with quiet_town(declined=True) as town:
+        damage(town)
+        with pytest.raises(BrokenPromise, match="promise 1"):
+            Auditor(town).judge()
+
+
 @contextmanager
-def quiet_town() -> Iterator[Town]:
-    """A town where two orders were paid and heard of, and nothing went wrong."""
+def quiet_town(*, declined: bool = False) -> Iterator[Town]:
+    """A town where two orders were paid and heard of, perhaps a third declined, and nothing went wrong."""
     with Town(seed=4) as town:
         for amount_minor in (500, 600):
             town.ask(town.order(amount_minor=amount_minor, card=0, key=True))
-        for order in town.orders:
+        for order in tuple(town.orders):
             town.subscribe(json.loads(order.answers[0].body)["id"])
+        if declined:
+            town.ask(town.order(amount_minor=700, card=2, key=True))
         town.deliver()
         town.calm_down()
         Auditor(town).judge()
