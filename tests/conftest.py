@@ -105,7 +105,8 @@ def campaign_seconds(request: pytest.FixtureRequest) -> float:
     """Say how long this campaign may work: its full length, or the cut that the environment asks for."""
     mark = request.node.get_closest_marker("campaign")
     assert mark is not None, "campaign_seconds belongs to tests marked @pytest.mark.campaign(seconds=…)"
-    return min(_full_seconds(mark), _cut() or float("inf"))
+    cut = _cut()
+    return min(_full_seconds(mark), float("inf") if cut is None else cut)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -126,7 +127,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             kept.append(item)
         elif asked_for or item.nodeid in config.args:
             if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(2 * min(_full_seconds(mark), _cut() or 1e9) + 120))
+                cut = _cut()
+                seconds = _full_seconds(mark) if cut is None else min(_full_seconds(mark), cut)
+                item.add_marker(pytest.mark.timeout(2 * seconds + 120))
             kept.append(item)
         else:
             left_out.append(item)

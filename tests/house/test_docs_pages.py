@@ -10,7 +10,8 @@ The rules, which `CONTRIBUTING.md` tells to writers:
 * `text`, `http`, `sql`, `diff` and the like show something and claim nothing.
 * A block that cannot run here says why, on the line above it: `<!-- not run: needs a Stripe key -->`.
   Its Python is compiled all the same.
-* Any other language is refused, so that no block goes unrun by a slip of the pen.
+* Any other language is refused, so that no block goes unrun by a slip of the pen; and so is what would hide one: a block
+  that never ends, one in a quotation, and directives that show code (`{code-block}`).
 """
 
 import ast
@@ -42,6 +43,9 @@ PARSED = {"json", "toml"}
 SHOWN = {"text", "http", "sql", "diff", "ini", "yaml", "html", "javascript"}
 
 FENCE = re.compile(r"^(?P<indent>\s*)(?P<fence>`{3,}|~{3,})\s*(?P<language>[^\s`]*)(?P<rest>.*)$")
+HIDING = re.compile(
+    r"^\s*>[\s>]*(`{3,}|~{3,})|^\s*(`{3,}|~{3,}|:{3,})\s*\{(code|code-block|code-cell|sourcecode)\}"
+)
 NOT_RUN = re.compile(r"<!--\s*not run:\s*(?P<why>\S.*?)\s*-->\s*$")
 
 
@@ -61,6 +65,9 @@ def blocks(text: str) -> Iterator[Block]:
     number = 0
     while number < len(lines):
         opening = FENCE.match(lines[number])
+        assert not HIDING.match(lines[number]), (
+            f"line {number + 1}: code that would not be run: {lines[number]}"
+        )
         number += 1
         if opening is None:
             continue
@@ -69,6 +76,7 @@ def blocks(text: str) -> Iterator[Block]:
         closing = re.compile(rf"^\s*{re.escape(fence[0])}{{{len(fence)},}}\s*$")
         while number < len(lines) and not closing.match(lines[number]):
             number += 1
+        assert number < len(lines), f"line {start}: a block that does not end"
         inside = lines[start:number]
         number += 1
         if language.startswith("{"):
@@ -201,6 +209,9 @@ FAILS = {
     "an error in a note": ("````{note}\n```python\n1 / 0\n```\n````\n", ZeroDivisionError),
     "in a list": ("* item\n\n  ```python\n  1 / 0\n  ```\n", ZeroDivisionError),
     "other output": ("```pycon\n>>> 1 + 1\n3\n```\n", AssertionError),
+    "a block without an end": ("```text\nshown\n\n```python\n1 / 0\n", AssertionError),
+    "code in a directive": ("```{code-block} python\n1 / 0\n```\n", AssertionError),
+    "code in a quotation": ("> ```python\n> 1 / 0\n> ```\n", AssertionError),
     "a failing command": ("```console\n$ false\n```\n", AssertionError),
     "a command without $": ("```console\necho hello\n```\n", AssertionError),
     "an unknown language": ("```pyhton\n1\n```\n", AssertionError),

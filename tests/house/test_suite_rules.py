@@ -75,6 +75,11 @@ def test_the_environment_cuts_a_campaign_short(suite):
     assert "2 passed" in run.stdout
 
 
+def test_a_campaign_that_is_cut_to_nothing_does_not_run_for_half_an_hour(suite):
+    run = suite(LONG, "-s", TILLPORT_CAMPAIGN_SECONDS="0")
+    assert "works for 0 seconds" in run.stdout
+
+
 def test_without_node_its_tests_are_left_out(suite):
     run = suite("@pytest.mark.node\ndef test_js(): pass\ndef test_py(): pass\n", PATH="/nowhere")
     assert "1 passed, 1 deselected" in run.stdout

@@ -1,6 +1,6 @@
 """What is shipped: the wheel and the source archive, by their contents.
 
-`.ci/wheel.py` installs them in clean environments and runs them; this looks inside, which takes a second or two and
+`.ci/run` installs them in clean environments and runs them; this looks inside, which takes a second or two and
 no network.
 """
 
