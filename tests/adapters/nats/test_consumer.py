@@ -17,6 +17,7 @@ from tillport.adapters.memory.clock import ManualClock
 from tillport.adapters.nats import Access, NatsChannel, NatsConsumer, StreamSettings
 from tillport.adapters.nats.consumer import ConsumerUnfit
 from tillport.adapters.nats.testing import NatsServer
+from tillport.ports.selector import Compare
 
 
 async def publish(server: NatsServer, *numbers: int) -> None:
@@ -248,6 +249,16 @@ async def test_one_at_a_time_keeps_the_order_even_of_what_comes_again(nats_serve
             heard.append(found.message.id)
             await found.ack()
     assert heard == ["evt_0", "evt_3", "evt_6"]
+
+
+async def test_what_is_not_selected_stands_in_nobodys_way(nats_server: NatsServer) -> None:
+    """The server sends no more than so many that are not acknowledged: what is passed over must be."""
+    await publish(nats_server, 0, 1, 2)
+    only = Compare("id", "=", message(2, key="pi_2").headers["id"])
+    async with consumer_of(nats_server, selector=only, most_unacknowledged=1) as consumer:
+        found = await consumer.next(seconds=10)
+        assert found is not None
+        assert found.message.id == "evt_2"
 
 
 @pytest.mark.parametrize(("most_unacknowledged", "in_order"), [(1, True), (1000, False)])

@@ -97,6 +97,19 @@ async def test_what_a_host_recorded_in_an_order_stands_in_that_order(database) -
         assert [one.event.id for one in await read_all(log)] == [event(n).id for n in numbers]
 
 
+async def test_what_nobody_told_of_is_placed_by_the_second_look_that_finds_it(database) -> None:
+    async with logs(database, 1) as (log,):
+        host = await asyncpg.connect(database)
+        try:
+            async with host.transaction():
+                await record_on_asyncpg(host, [event(1)])
+        finally:
+            await host.close()
+        for placed in (0, 1):  # at the first it may be another's, who is about to place it
+            await log.sequencer.sweep()
+            assert len(await read_all(log)) == placed
+
+
 async def test_a_host_that_holds_an_event_holds_up_nobody_who_has_another(database) -> None:
     patient = PostgresStore(database, lock_timeout_seconds=50, statement_timeout_seconds=60)
     async with aclosing(patient), logs(database, 1) as (other,):
