@@ -62,6 +62,19 @@ def test_any_active_secret_opens_the_door(secrets: list[str], data: st.DataObjec
     assert Verifier(secrets).verify(event(), header(event(), secret=used), now=NOW).envelope.id == "evt_1"
 
 
+@pytest.mark.parametrize("length", [63, 64, 65])  # of a block of SHA-256, on either side
+def test_a_secret_as_long_as_a_block_opens_the_door(length: int) -> None:
+    secret, body = "s" * length, event()
+    assert Verifier([secret]).verify(body, header(body, secret=secret), now=NOW)
+
+
+@pytest.mark.parametrize("bare", ["t", "v1"])
+def test_an_element_without_a_value_makes_the_header_unreadable(bare: str) -> None:
+    body = event()
+    with pytest.raises(SignatureMalformed):
+        Verifier([SECRET]).verify(body, f"{header(body)},{bare}", now=NOW)
+
+
 def test_during_a_roll_stripe_signs_with_both_and_either_till_accepts() -> None:
     body = event()
     both = f"t={NOW},v1={signature(body, secret='whsec_old')},v1={signature(body, secret='whsec_new')},v0={'0' * 64}"
