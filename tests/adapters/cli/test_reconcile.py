@@ -82,7 +82,15 @@ def test_an_interrupted_run_says_how_to_go_on(database: str) -> None:
     """A Stripe that takes calls and never answers: whoever waits for it may press Ctrl-C."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         running = subprocess.Popen(
-            [sys.executable, "-m", "tillport.adapters.cli", "reconcile", "--database", database],
+            [
+                sys.executable,
+                "-m",
+                "tillport.adapters.cli",
+                "reconcile",
+                "--undelivered",
+                "--database",
+                database,
+            ],
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ
@@ -97,5 +105,6 @@ def test_an_interrupted_run_says_how_to_go_on(database: str) -> None:
             running.send_signal(signal.SIGINT)
             _, said = running.communicate(timeout=30)
     assert running.returncode == 130
-    assert "Go on with: tillport reconcile --since" in said
+    [resumed] = re.findall(r"Go on with: tillport reconcile --since (.*)", said)
+    assert resumed.endswith(" (and the same --undelivered, --database)")
     assert "Traceback" not in said

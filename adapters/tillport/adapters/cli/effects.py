@@ -1,6 +1,5 @@
 """`tillport effects`: see what the handlers still have to do, and decide about what they gave up."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import attrs
 
 from tillport.adapters.cli.events import existing_database
+from tillport.adapters.cli.interruptible import run_interruptible
 from tillport.adapters.cli.moments import stamp
 from tillport.adapters.cli.terminal import complain, paint, say
 from tillport.adapters.compose import open_effect_queue, system_clock
@@ -134,7 +134,7 @@ def _with_queue(
         async with open_effect_queue(url) as queue:
             return await work(queue)
 
-    return asyncio.run(opened())
+    return run_interruptible(opened())
 
 
 def _line(effect: Effect) -> str:

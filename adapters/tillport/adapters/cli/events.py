@@ -1,6 +1,5 @@
 """`tillport events`: read the log beside a service, or without one."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import attrs
 import msgspec
 
+from tillport.adapters.cli.interruptible import run_interruptible
 from tillport.adapters.cli.moments import moment, stamp
 from tillport.adapters.cli.terminal import complain, hand_over, paint, say
 from tillport.adapters.compose import Secret, Stores, open_stores, read_settings
@@ -139,7 +139,7 @@ def with_stores(
         async with open_stores(url, clock, all_placed=True) as stores:
             return await work(stores, clock)
 
-    return asyncio.run(opened())
+    return run_interruptible(opened())
 
 
 def existing_database(

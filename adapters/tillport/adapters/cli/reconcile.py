@@ -4,12 +4,14 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from tillport.adapters.cli.events import existing_database
+from tillport.adapters.cli.interruptible import run_interruptible
 from tillport.adapters.cli.moments import iso, moment, stamp
 from tillport.adapters.cli.terminal import complain, paint, say
 from tillport.adapters.compose import Settings, read_settings, system_clock
@@ -29,8 +31,16 @@ def reconcile_command(
 ) -> int:
     """Reconcile; 0 if everything agrees now, 1 if something does not or it could not be finished."""
     settings = attrs.evolve(read_settings(file=config), database_url=existing_database(database, config))
-    return asyncio.run(
-        reconcile(settings, since=since, undelivered=undelivered, as_json=as_json, clock=system_clock())
+    given = {"--undelivered": undelivered, "--database": database, "--config": config}
+    return run_interruptible(
+        reconcile(
+            settings,
+            since=since,
+            undelivered=undelivered,
+            as_json=as_json,
+            clock=system_clock(),
+            options=[name for name, value in given.items() if value],
+        )
     )
 
 
@@ -43,8 +53,12 @@ async def reconcile(
     as_json: bool = False,
     stripe_http_client: Any = None,
     pauses_seconds: tuple[float, ...] = PAUSES_SECONDS,
+    options: Sequence[str] = (),
 ) -> int:
-    """Do it and tell of it; return the exit code. `stripe_http_client` as in `open_service`."""
+    """Do it and tell of it; return the exit code. `stripe_http_client` as in `open_service`.
+
+    `options` are the names of those that whoever goes on gives again; their values may hold a password.
+    """
     now = clock.now()
     span = window(since=moment(since, now=now), now=now)
     if span.cut:
@@ -59,11 +73,14 @@ async def reconcile(
             ended_by = await drive(reconciliation, clock, tell=progress.tell, pauses_seconds=pauses_seconds)
         except asyncio.CancelledError:  # Ctrl-C
             progress.end()
-            _how_to_go_on(reconciliation.report)
+            _how_to_go_on(reconciliation.report, options)
             raise
         progress.end()
     report = reconciliation.report
-    (_print_json if as_json else _print)(report, ended_by)
+    if as_json:
+        _print_json(report, ended_by)
+    else:
+        _print(report, ended_by, options)
     return 0 if report.agrees else 1
 
 
@@ -102,7 +119,7 @@ def _progress_line(report: Report) -> str:
     )
 
 
-def _print(report: Report, ended_by: TillportError | None) -> None:
+def _print(report: Report, ended_by: TillportError | None, options: Sequence[str]) -> None:
     span = report.window
     say(f"From {stamp(span.since)} to {stamp(span.until)}")
     say(f"  {report.listed:>7}  events listed by Stripe")
@@ -125,21 +142,22 @@ def _print(report: Report, ended_by: TillportError | None) -> None:
     say()
     if ended_by is not None or not report.complete:
         complain(f"Not finished: {ended_by}")
-        _how_to_go_on(report)
+        _how_to_go_on(report, options)
     elif report.differences:
         say(paint(f"{len(report.differences)} differences remain.", "red"))
     else:
         say(paint("Ledger, log and Stripe's books agree.", "green"))
 
 
-def _how_to_go_on(report: Report) -> None:
+def _how_to_go_on(report: Report, options: Sequence[str]) -> None:
+    same = f" (and the same {', '.join(options)})" if options else ""
     if report.caught_up_to > report.window.listed_from:
         complain(f"Everything that Stripe lists before {stamp(report.caught_up_to)} is recorded.")
-    complain(f"Go on with: tillport reconcile --since {_resume(report)}")
+    complain(f"Go on with: tillport reconcile --since {_resume(report)}{same}")
     if _resume(report) != iso(report.window.since):
         complain(
             "That records the rest, and compares from there on alone. What is older is compared as well by: "
-            f"tillport reconcile --since {iso(report.window.since)}"
+            f"tillport reconcile --since {iso(report.window.since)}{same}"
         )
 
 
