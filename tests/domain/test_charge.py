@@ -34,7 +34,7 @@ from tillport.domain.explain import Evidence, story
 from tillport.domain.resolve import Resolved, pause_seconds, resolve_once
 from tillport.ports.access import Caller, CallerKind
 from tillport.ports.event_log import Event
-from tillport.ports.ledger import Attempt, AttemptState, LedgerUnavailable, Outcome
+from tillport.ports.ledger import Attempt, AttemptState, LedgerUnavailable, Opened, Outcome
 from tillport.ports.money import InvalidAmount, Money
 from tillport.ports.payments import AwaitsApproval, ChargeOrder, InvalidRequest, Payment
 
@@ -637,6 +637,26 @@ async def test_once_stripe_may_have_forgotten_the_key_nothing_is_ever_sent(
     assert (await counter.charge()).state is state
     assert counter.gateway.calls == calls
     assert counter.moved == (fault is GatewayFault.ANSWER_LOST)
+
+
+@pytest.mark.parametrize("hours", [1, 22, 25])
+async def test_who_was_held_up_for_hours_before_sending_sends_nothing(hours: int) -> None:
+    """A machine may sleep at any moment, after the attempt was written down too; and another one carries it through."""
+
+    class Sleeping(MemoryLedger):
+        async def open(self, attempt: Attempt) -> Opened:
+            opened = await super().open(attempt)
+            counter.clock.advance(counter.using.try_seconds)
+            assert (await counter.resolve()).settled == (attempt.key,)
+            counter.clock.advance(hours * 3600)
+            return opened
+
+    counter = Counter()
+    counter.ledger = Sleeping()
+    counter.using = attrs.evolve(counter.using, ledger=counter.ledger)
+    assert (await counter.charge("tok_visa", key="order-7")).state is AttemptState.UNKNOWN
+    assert (counter.gateway.calls, counter.moved) == (1, 1)
+    assert (await counter.charge("tok_visa", key="order-7")).state is AttemptState.SUCCEEDED
 
 
 async def sell(counter: Counter, gateway: MemoryGateway) -> None:
