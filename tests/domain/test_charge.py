@@ -548,6 +548,30 @@ async def test_what_was_not_sent_is_not_told_as_such_while_the_ledger_holds_it_f
     assert answer.state is AttemptState.UNKNOWN
 
 
+async def test_a_refusal_is_not_told_as_such_while_the_ledger_holds_it_for_begun() -> None:
+    """Stripe does not remember it, and takes the request when it comes again: a token that all of Stripe knows by then."""
+
+    class Hesitant(MemoryGateway):
+        async def charge(self, order: ChargeOrder, *, idempotency_key: str) -> Payment:
+            if self.calls == 0:
+                self.calls += 1
+                raise InvalidRequest("No such token.", reason="resource_missing")
+            return await super().charge(order, idempotency_key=idempotency_key)
+
+    counter, ledger = contested()
+    counter.gateway = Hesitant(counter.clock)
+    counter.using = attrs.evolve(counter.using, gateway=counter.gateway)
+    ledger.gone = True
+    answer = await counter.charge()
+    assert answer.state is AttemptState.UNKNOWN
+    assert answer.failure is not None
+    assert "Do not pay again" in answer.failure.remedy
+    ledger.gone = False
+    counter.clock.advance(counter.using.try_seconds)
+    assert (await counter.resolve()).settled == (answer.attempt_key,)
+    assert counter.moved == 1
+
+
 async def test_a_webhook_of_a_failure_with_our_key_is_no_proof_of_a_success() -> None:
     counter = Counter()
     lost = await lose(counter)

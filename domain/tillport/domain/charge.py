@@ -224,8 +224,9 @@ async def try_once(attempt: Attempt, using: Charging) -> ChargeAnswer:
         attempt = await using.ledger.settle(attempt.key, outcome, tries=attempt.tries)
     except LedgerUnavailable:
         # Stripe's word is true although we could not write it down: the attempt stays open, and whoever takes it
-        # over gets the same word again under the same key.
-        if not outcome.state.final:
+        # over gets the same word again under the same key. But for a refusal: what Stripe refuses before it begins it
+        # does not remember, and may take the next time.
+        if not outcome.state.final or outcome.state is AttemptState.REFUSED:
             outcome = _unknown(attempt.outcome, "The ledger could not be written.")
         attempt = attrs.evolve(attempt, outcome=outcome)
     return _answer(attempt, replayed=False)
