@@ -693,7 +693,7 @@ async def sell(counter: Counter, gateway: MemoryGateway) -> None:
         [
             Event(
                 id=f"evt_{counter.clock.now()}", type="charge.succeeded", transaction_id=names[0], payment_key=names[1],
-                aliases=names, created=1, received_at=counter.clock.now(), livemode=False, body=b'{"data":{"object":{}}}',
+                aliases=names, created=1, received_at=counter.clock.now(), livemode=gateway.livemode, body=b'{"data":{"object":{}}}',
             )
         ]
     )  # fmt: skip
@@ -741,6 +741,26 @@ async def test_what_another_account_does_not_hold_is_not_taken_for_never_charged
     answer = await charge_status(key, wrong.counter.ledger, caller=SHOP)
     assert answer is not None
     assert answer.state is AttemptState.SUCCEEDED
+
+
+async def went_live(fault: GatewayFault) -> tuple[Counter, OtherKey, str]:
+    """Try a till out, go live in its database, and lose the first real charge. The other key is the test key, as before."""
+    counter = Counter()
+    tried_out = OtherKey(counter, counter.gateway)
+    for _ in range(10):
+        await sell(counter, tried_out.gateway)
+    counter.gateway = MemoryGateway(counter.clock, livemode=True)
+    counter.using = attrs.evolve(counter.using, gateway=counter.gateway)
+    lost = await lose(counter, fault)
+    counter.gateway.heal()
+    return counter, tried_out, lost.attempt_key
+
+
+async def test_what_was_paid_while_the_till_was_tried_out_raises_no_doubt_about_the_live_account() -> None:
+    counter, _, key = await went_live(GatewayFault.LOST_ON_THE_WAY)
+    counter.clock.advance(KEY_HORIZON_SECONDS + 3600)
+    assert (await counter.resolve()).settled == (key,)
+    assert (await counter.charge()).state is AttemptState.NOT_CHARGED
 
 
 async def test_what_another_account_sold_since_does_not_speak_for_it() -> None:

@@ -33,7 +33,7 @@ async def doubt_about_the_account(gateway: PaymentGateway, log: EventLog, *, bef
     A log without payments of the 30 days before has no witness, and nothing speaks against it either.
     """
     try:
-        known = await _paid_before(log, before)
+        known = await _paid_before(log, before, livemode=gateway.livemode)
         for payment_intent_id in known:
             if await gateway.holds(payment_intent_id):
                 return None
@@ -49,8 +49,12 @@ async def doubt_about_the_account(gateway: PaymentGateway, log: EventLog, *, bef
     )
 
 
-async def _paid_before(log: EventLog, moment: float) -> list[str]:
-    """Return the ids of payments of our own account that the log has from the time before, the latest first."""
+async def _paid_before(log: EventLog, moment: float, *, livemode: bool) -> list[str]:
+    """Return the ids of payments of our own account that the log has from the time before, the latest first.
+
+    That live mode does not know a test payment proves nothing: a till went live in the database that it was tried out on. The
+    other way round it is a till that took real money, and is asked about it with a test key.
+    """
     for seconds in _LOOKED_BACK_SECONDS:
         where = AllOf(
             (
@@ -63,7 +67,9 @@ async def _paid_before(log: EventLog, moment: float) -> list[str]:
         keys = [
             recorded.event.payment_key
             for recorded in reversed(page.events)
-            if recorded.event.account is None and recorded.event.payment_key.startswith("pi_")
+            if recorded.event.account is None
+            and recorded.event.livemode >= livemode
+            and recorded.event.payment_key.startswith("pi_")
         ]
         if keys:
             return list(dict.fromkeys(keys))[:WITNESSES]
