@@ -763,6 +763,16 @@ async def test_what_was_paid_while_the_till_was_tried_out_raises_no_doubt_about_
     assert (await counter.charge()).state is AttemptState.NOT_CHARGED
 
 
+async def test_what_was_paid_while_the_till_was_tried_out_does_not_speak_for_the_test_key() -> None:
+    counter, tried_out, key = await went_live(GatewayFault.ANSWER_LOST)
+    await sell(counter, counter.gateway)
+    counter.clock.advance(KEY_HORIZON_SECONDS + 3600)
+    assert (await tried_out.resolve()).still_unknown == (key,)
+    counter.clock.advance(3600)
+    assert (await counter.resolve()).settled == (key,)
+    assert (await counter.charge()).state is AttemptState.SUCCEEDED
+
+
 async def test_what_another_account_sold_since_does_not_speak_for_it() -> None:
     wrong, key = await lost_at_another_account(0)
     for _ in range(4):

@@ -33,6 +33,8 @@ async def doubt_about_the_account(gateway: PaymentGateway, log: EventLog, *, bef
     A log without payments of the 30 days before has no witness, and nothing speaks against it either.
     """
     try:
+        if not gateway.livemode and any(event.livemode for event in await _latest(log)):
+            return "The secret key is of test mode, and this database holds live payments."
         known = await _paid_before(log, before, livemode=gateway.livemode)
         for payment_intent_id in known:
             if await gateway.holds(payment_intent_id):
@@ -52,8 +54,7 @@ async def doubt_about_the_account(gateway: PaymentGateway, log: EventLog, *, bef
 async def _paid_before(log: EventLog, moment: float, *, livemode: bool) -> list[str]:
     """Return the ids of payments of our own account that the log has from the time before, the latest first.
 
-    That live mode does not know a test payment proves nothing: a till went live in the database that it was tried out on. The
-    other way round it is a till that took real money, and is asked about it with a test key.
+    That live mode does not know a test payment proves nothing: a till went live in the database that it was tried out on.
     """
     for seconds in _LOOKED_BACK_SECONDS:
         where = AllOf(
@@ -82,8 +83,7 @@ async def check_key(history: PaymentHistory, log: EventLog, *, livemode: bool, n
     Test events are kept out of a log of live payments. The other way round a till went live in the database that it was
     tried out on. Raises `WrongMode`, and `WrongAccount` if Stripe lists none of the events that the log got last.
     """
-    page = await log.read(after=max(0, await log.head() - _LATEST_READ), limit=_LATEST_READ)
-    events = [one.event for one in reversed(page.events)]
+    events = await _latest(log)
     if not livemode and any(event.livemode for event in events):
         raise WrongMode(
             "The Stripe key is of test mode, and this database holds live payments: nothing was recorded.",
@@ -104,6 +104,11 @@ async def check_key(history: PaymentHistory, log: EventLog, *, livemode: bool, n
             "of another account. Nothing was recorded.",
             remedy="Take the key of the account that this database belongs to, or name another database.",
         )
+
+
+async def _latest(log: EventLog) -> list[Event]:
+    page = await log.read(after=max(0, await log.head() - _LATEST_READ), limit=_LATEST_READ)
+    return [recorded.event for recorded in reversed(page.events)]
 
 
 async def _lists(history: PaymentHistory, event: Event) -> bool:
