@@ -683,7 +683,7 @@ async def test_who_was_held_up_for_hours_before_sending_sends_nothing(hours: int
     assert (await counter.charge("tok_visa", key="order-7")).state is AttemptState.SUCCEEDED
 
 
-async def sell(counter: Counter, gateway: MemoryGateway) -> None:
+async def sell(counter: Counter, gateway: MemoryGateway, *, seconds: float = 1) -> None:
     """Charge somebody at that gateway, and record the webhook that tells so."""
     order = ChargeOrder("tok_visa", Money(500, "usd"))
     sold = await gateway.charge(order, idempotency_key=f"sold-{len(gateway.held)}")
@@ -697,7 +697,7 @@ async def sell(counter: Counter, gateway: MemoryGateway) -> None:
             )
         ]
     )  # fmt: skip
-    counter.clock.advance(1)
+    counter.clock.advance(seconds)
 
 
 @attrs.frozen
@@ -771,6 +771,20 @@ async def test_what_was_paid_while_the_till_was_tried_out_does_not_speak_for_the
     counter.clock.advance(3600)
     assert (await counter.resolve()).settled == (key,)
     assert (await counter.charge()).state is AttemptState.SUCCEEDED
+
+
+async def test_however_busy_the_shop_the_last_sales_tell_which_account_it_was() -> None:
+    """A till changes to another account in a busy minute, and loses a charge a moment later."""
+    counter = Counter()
+    before = MemoryGateway(counter.clock)
+    for _ in range(150):
+        await sell(counter, before, seconds=0.2)
+    for _ in range(20):
+        await sell(counter, counter.gateway, seconds=0.2)
+    lost = await lose(counter, GatewayFault.LOST_ON_THE_WAY)
+    counter.gateway.heal()
+    counter.clock.advance(KEY_HORIZON_SECONDS + 3600)
+    assert (await counter.resolve()).settled == (lost.attempt_key,)
 
 
 async def test_what_another_account_sold_since_does_not_speak_for_it() -> None:

@@ -15,7 +15,7 @@ from tillport.ports.selector import AllOf, Compare
 
 WITNESSES = 3
 """Stripe must know one of so many: one alone may be of an account that was left meanwhile, or forged."""
-_LOOKED_BACK_SECONDS = (3600.0, 86_400.0, 7 * 86_400.0, 30 * 86_400.0)
+_LOOKED_BACK_SECONDS = (60.0, 3600.0, 86_400.0, 7 * 86_400.0, 30 * 86_400.0)
 """How far back payments are looked for: the nearest tell best which account it was at the time."""
 _PAID_READ = 100
 _LATEST_READ = 500
@@ -64,16 +64,21 @@ async def _paid_before(log: EventLog, moment: float, *, livemode: bool) -> list[
                 Compare("received_at", "<", moment),
             )
         )
-        page = await log.read(after=0, where=where, limit=_PAID_READ)
-        keys = [
-            recorded.event.payment_key
-            for recorded in reversed(page.events)
-            if recorded.event.account is None
-            and recorded.event.livemode >= livemode
-            and recorded.event.payment_key.startswith("pi_")
-        ]
-        if keys:
-            return list(dict.fromkeys(keys))[:WITNESSES]
+        latest: list[str] = []
+        position, more = 0, True
+        while more:
+            page = await log.read(after=position, where=where, limit=_PAID_READ)
+            latest += [
+                recorded.event.payment_key
+                for recorded in page.events
+                if recorded.event.account is None
+                and recorded.event.livemode >= livemode
+                and recorded.event.payment_key.startswith("pi_")
+            ]
+            latest = list(dict.fromkeys(latest))[-WITNESSES:]
+            position, more = page.position, len(page.events) == _PAID_READ
+        if latest:
+            return latest[::-1]
     return []
 
 
