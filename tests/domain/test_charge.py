@@ -794,6 +794,18 @@ async def test_what_another_account_sold_since_does_not_speak_for_it() -> None:
     assert (await wrong.resolve()).still_unknown == (key,)
 
 
+async def test_the_first_charge_of_a_shop_is_not_taken_for_never_made_at_another_account_either() -> None:
+    counter = Counter()
+    lost = await lose(counter)
+    counter.gateway.heal()
+    for _ in range(150):
+        await sell(counter, counter.gateway)
+    counter.clock.advance(KEY_HORIZON_SECONDS + 3600)
+    other = OtherKey(counter, MemoryGateway(counter.clock))
+    await sell(counter, other.gateway)
+    assert (await other.resolve()).still_unknown == (lost.attempt_key,)
+
+
 @pytest.mark.parametrize("fault", list(GatewayFault))
 async def test_who_can_not_be_asked_about_the_account_proves_nothing(fault: GatewayFault) -> None:
     class Interrupted(MemoryGateway):

@@ -16,7 +16,10 @@ from tillport.ports.selector import AllOf, Compare
 WITNESSES = 3
 """Stripe must know one of so many: one alone may be of an account that was left meanwhile, or forged."""
 _LOOKED_BACK_SECONDS = (60.0, 3600.0, 86_400.0, 7 * 86_400.0, 30 * 86_400.0)
-"""How far back payments are looked for: the nearest tell best which account it was at the time."""
+"""How far back payments are looked for: the nearest tell best which account it was at the time.
+
+Only if there are none does the log say what was paid since, perhaps at another account: a new shop, or one whose log forgets soon.
+"""
 _PAID_READ = 100
 _LATEST_READ = 500
 
@@ -30,12 +33,12 @@ class WrongAccount(TillportError):
 async def doubt_about_the_account(gateway: PaymentGateway, log: EventLog, *, before: float) -> str | None:
     """Say why this may not be the account that was charged for at that time; None if nothing speaks against it.
 
-    A log without payments of the 30 days before has no witness, and nothing speaks against it either.
+    A log without payments has no witness, and nothing speaks against it either.
     """
     try:
         if not gateway.livemode and any(event.livemode for event in await _latest(log)):
             return "The secret key is of test mode, and this database holds live payments."
-        known = await _paid_before(log, before, livemode=gateway.livemode)
+        known = await _paid_about(log, before, livemode=gateway.livemode)
         for payment_intent_id in known:
             if await gateway.holds(payment_intent_id):
                 return None
@@ -46,40 +49,43 @@ async def doubt_about_the_account(gateway: PaymentGateway, log: EventLog, *, bef
     if not known:
         return None
     return (
-        f"Stripe does not know {known[0]} either, which was paid here before: "
+        f"Stripe does not know {known[0]} either, which was paid here: "
         "the secret key seems to be that of another account, or of the other mode."
     )
 
 
-async def _paid_before(log: EventLog, moment: float, *, livemode: bool) -> list[str]:
-    """Return the ids of payments of our own account that the log has from the time before, the latest first.
+async def _paid_about(log: EventLog, moment: float, *, livemode: bool) -> list[str]:
+    """Return the ids of payments of our own account that the log has: the last before that moment, or else the first since."""
+    for seconds in _LOOKED_BACK_SECONDS:
+        when = (Compare("received_at", ">=", moment - seconds), Compare("received_at", "<", moment))
+        before = await _paid(log, *when, livemode=livemode, last=True)
+        if before:
+            return before[::-1]
+    return await _paid(log, Compare("received_at", ">=", moment), livemode=livemode, last=False)
+
+
+async def _paid(log: EventLog, *when: Compare, livemode: bool, last: bool) -> list[str]:
+    """Return the first or the last of those ids that the log has of a time.
 
     That live mode does not know a test payment proves nothing: a till went live in the database that it was tried out on.
     """
-    for seconds in _LOOKED_BACK_SECONDS:
-        where = AllOf(
-            (
-                Compare("type", "=", "charge.succeeded"),
-                Compare("received_at", ">=", moment - seconds),
-                Compare("received_at", "<", moment),
-            )
-        )
-        latest: list[str] = []
-        position, more = 0, True
-        while more:
-            page = await log.read(after=position, where=where, limit=_PAID_READ)
-            latest += [
-                recorded.event.payment_key
-                for recorded in page.events
-                if recorded.event.account is None
-                and recorded.event.livemode >= livemode
-                and recorded.event.payment_key.startswith("pi_")
-            ]
-            latest = list(dict.fromkeys(latest))[-WITNESSES:]
-            position, more = page.position, len(page.events) == _PAID_READ
-        if latest:
-            return latest[::-1]
-    return []
+    kept = slice(-WITNESSES, None) if last else slice(WITNESSES)
+    found: list[str] = []
+    position = 0
+    while True:
+        where = AllOf((Compare("type", "=", "charge.succeeded"), *when))
+        page = await log.read(after=position, where=where, limit=_PAID_READ)
+        found += [
+            recorded.event.payment_key
+            for recorded in page.events
+            if recorded.event.account is None
+            and recorded.event.livemode >= livemode
+            and recorded.event.payment_key.startswith("pi_")
+        ]
+        found = list(dict.fromkeys(found))[kept]
+        position = page.position
+        if len(page.events) < _PAID_READ or (not last and len(found) == WITNESSES):
+            return found
 
 
 async def check_key(history: PaymentHistory, log: EventLog, *, livemode: bool, now: float) -> None:

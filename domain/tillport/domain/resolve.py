@@ -2,8 +2,8 @@
 
 Three witnesses are heard, in this order: our own log (a webhook of the payment carries our idempotency key), Stripe
 under the same key while it remembers it, and Stripe's list of payments after that. What none of them settles is
-reported, never guessed. Nor is a lack believed where Stripe does not know payments that our log has from the time
-before: then the key that we ask with opens another account, and what was charged in the old one is not to be seen.
+reported, never guessed. Nor is a lack believed where Stripe does not know payments that our log has from about
+that time: then the key that we ask with opens another account, and what was charged in the old one is not to be seen.
 """
 
 import attrs
