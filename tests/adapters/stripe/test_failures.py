@@ -221,6 +221,14 @@ async def test_once_in_doubt_only_stripes_word_on_that_key_ends_the_doubt(server
     assert type(told.value) is expected
 
 
+async def test_who_is_turned_away_after_a_refusal_that_was_remembered_is_in_doubt(server, gateway):
+    remembered = {"Idempotent-Replayed": "true", "Stripe-Should-Retry": "true"}
+    server.will(error(429, INVALID, "rate_limit", headers=remembered), error(429, INVALID, "rate_limit"))
+    with pytest.raises(TillportError) as told:
+        await gateway.charge(ORDER, idempotency_key=KEY)
+    assert type(told.value) is OutcomeUnknown
+
+
 async def test_in_doubt_a_refused_connection_is_still_doubt(server, gateway):
     def last_words(_seen):
         server._server.close()  # from now on nobody listens

@@ -137,7 +137,8 @@ class StripeConnection:
             )
             if last or not answer.worth_repeating:
                 raise CallFailed(answer, in_doubt=in_doubt)
-            in_doubt = in_doubt or (answer.left and not answer.limited)
+            # What the limiter says is no answer to the work, but for one that Stripe remembers: then work had begun.
+            in_doubt = in_doubt or (answer.left and (answer.replayed or not answer.limited))
             await self.clock.sleep_until(now + pause)
         raise AssertionError("the loop above always returns or raises")
 
