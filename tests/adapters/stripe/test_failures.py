@@ -314,6 +314,20 @@ async def test_no_try_begins_after_the_time_for_retries(server, clock):
     assert 1 < len(server.seen) < 5
 
 
+async def test_who_slept_for_a_day_between_two_tries_sends_nothing_more(server, clock, gateway):
+    """Stripe may have forgotten the key by then, and would charge again."""
+    sleep_until = clock.sleep_until
+
+    async def sleep_for_a_day(_moment):
+        await sleep_until(clock.now() + 25 * 3600)
+
+    clock.sleep_until = sleep_for_a_day
+    server.will(LOST, GOOD)
+    with pytest.raises(OutcomeUnknown):
+        await gateway.charge(ORDER, idempotency_key=KEY)
+    assert len(server.seen) == 1
+
+
 async def test_an_answer_of_any_size_is_not_swallowed_whole(server, gateway, monkeypatch):
     monkeypatch.setattr("tillport.adapters.stripe.transport.MAX_ANSWER_BYTES", 1000)
     server.will({"status": 200, "body": b"[" + b" " * 5000 + b"]"})

@@ -140,6 +140,9 @@ class StripeConnection:
             # What the limiter says is no answer to the work, but for one that Stripe remembers: then work had begun.
             in_doubt = in_doubt or (answer.left and (answer.replayed or not answer.limited))
             await self.clock.sleep_until(now + pause)
+            if self.clock.now() > begun + self.patience.retry_within_seconds:
+                # The machine slept for longer, perhaps until Stripe had forgotten the key.
+                raise CallFailed(answer, in_doubt=in_doubt)
         raise AssertionError("the loop above always returns or raises")
 
     async def _once(self, method: str, path: str, params: Mapping[str, Any]) -> bytes | Failure:
