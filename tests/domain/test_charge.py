@@ -540,6 +540,18 @@ def test_what_is_another_request_has_another_fingerprint_and_who_is_another_call
     assert len(keys) == 4, "what one caller learns of its charge is no other's, who has the token too"
 
 
+async def test_who_sends_a_lost_charge_under_another_key_is_not_told_to_pay_again() -> None:
+    counter = Counter()
+    counter.gateway.strike(GatewayFault.ANSWER_LOST, times=1)
+    await counter.charge(key="order-7")
+    answer = await counter.charge(key="order-7, once more")
+    assert answer.state is AttemptState.REFUSED
+    assert counter.moved == 1
+    assert answer.failure is not None
+    assert "may have paid" in answer.failure.message
+    assert "do not pay again before you know" in answer.failure.remedy
+
+
 async def test_what_was_not_sent_is_not_told_as_such_while_the_ledger_holds_it_for_begun() -> None:
     counter, ledger = contested()
     counter.gateway.strike(GatewayFault.UNAVAILABLE, times=1)

@@ -173,6 +173,13 @@ async def test_an_answer_that_repeating_would_not_change_is_told_at_once(server,
     assert len(server.seen) == 1
 
 
+async def test_a_token_that_was_used_is_told_as_one_that_may_have_paid(server, gateway):
+    server.will(error(400, INVALID, "token_already_used"))
+    with pytest.raises(InvalidRequest, match="may have paid") as told:
+        await gateway.charge(ORDER, idempotency_key=KEY)
+    assert "do not pay again before you know" in told.value.remedy
+
+
 @pytest.mark.parametrize("script", REPEATED.values(), ids=REPEATED.keys())
 async def test_what_may_have_moved_money_is_asked_again_under_the_same_key_and_then_unknown(
     server, gateway, clock, script

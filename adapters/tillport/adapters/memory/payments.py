@@ -184,9 +184,9 @@ class MemoryGateway:
             )
         if order.token in self._used:
             raise InvalidRequest(
-                "This token was used before.",
+                "This token was used before, and may have paid.",
                 reason="token_already_used",
-                remedy="Tokenise the card again and send the new token.",
+                remedy="If another request of yours sent it, do not pay again before you know what became of that; else send a new token.",
             )
         if single_use:
             self._used.add(order.token)

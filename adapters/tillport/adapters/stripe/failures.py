@@ -60,7 +60,10 @@ _ACCOUNT_CODES = frozenset(
 """Codes (docs.stripe.com/error-codes) that blame the account, the key or this adapter, not the caller's order."""
 
 _IN_OUR_WORDS = {
-    "token_already_used": ("This token was used before.", "Tokenise the card again and send the new token."),
+    "token_already_used": (
+        "This token was used before, and may have paid.",
+        "If another request of yours sent it, do not pay again before you know what became of that; else send a new token.",
+    ),
     "resource_missing": (
         "Stripe does not know this token.",
         "Send the token that Stripe gave your client, made with the publishable key of the same account and mode.",
