@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from high_street import DAY, Town
+from high_street import DAY, SHOP, Town
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stripe import APIConnectionError
@@ -21,7 +21,8 @@ from tillport.domain.reconcile import Phase, Reconciliation, Report
 from tillport.domain.window import InvalidWindow, window
 from tillport.ports.history import EventPage, MovementPage
 from tillport.ports.ledger import AttemptState, Outcome
-from tillport.ports.payments import GatewayMisconfigured, GatewayUnavailable
+from tillport.ports.money import Money
+from tillport.ports.payments import ChargeOrder, GatewayMisconfigured, GatewayUnavailable
 from tillport.simulator.sdk import SimulatorHTTPClient
 
 K = DifferenceKind
@@ -461,6 +462,18 @@ async def test_an_unknown_outcome_is_told_until_the_resolver_settles_it(town: To
         assert kinds(report) == [K.NOT_SETTLED]
         await service.loops[1].step()
         assert (await town.reconcile(service)).agrees
+
+
+async def test_what_waits_for_a_persons_approval_is_told_with_where_that_is_given(town: Town) -> None:
+    async with town.till() as service:
+        town.simulator.script("approval_required")
+        await service.till.charge(ChargeOrder("tok_visa", Money(1250, "usd")), caller=SHOP)
+        for _ in range(3):
+            town.simulator.advance(DAY)
+            await service.loops[1].step()
+        (difference,) = (await town.reconcile(service)).differences
+        assert difference.kind is K.NOT_SETTLED
+        assert "Approvals" in difference.remedy
 
 
 # Any losses ------------------------------------------------------------------------------------------------------------

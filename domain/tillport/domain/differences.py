@@ -35,8 +35,8 @@ REMEDIES = {
     "or deliver what was paid for.",
     DifferenceKind.NOT_IN_LEDGER: "Was it made by another till on this Stripe account, or was this database restored "
     "from an older copy? Then the application may not know of it: look it up at Stripe.",
-    DifferenceKind.NOT_SETTLED: "A running service settles it by itself, in minutes. If it stays, look at the service's log. Do not "
-    "charge again.",
+    DifferenceKind.NOT_SETTLED: "A running service settles it by itself, in minutes, but for what waits for a person's approval: look at "
+    "Settings > Approvals in Stripe's dashboard. If it stays, look at the service's log. Do not charge again.",
     DifferenceKind.AMOUNT_DIFFERS: "Look at the charge at Stripe: was it captured in part?",
     DifferenceKind.NO_MOVEMENT: "Stripe's books hold no line for it. Do the key and the database belong to one Stripe account?",
     DifferenceKind.NO_EVENT: "Stripe lists no event for it any more, or failed to make it, or a subscriber's filter kept it away. "
