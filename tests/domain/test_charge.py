@@ -275,6 +275,22 @@ async def test_unavailable_after_a_lost_answer_is_still_unknown() -> None:
     assert (await counter.charge()).state is AttemptState.UNKNOWN  # the first try may have moved it, and did
 
 
+@pytest.mark.parametrize("fault", [GatewayFault.UNAVAILABLE, GatewayFault.MISCONFIGURED])
+async def test_a_try_that_was_turned_away_after_a_lost_answer_keeps_nobody_waiting(
+    fault: GatewayFault,
+) -> None:
+    counter = Counter()
+    counter.gateway.strike(GatewayFault.ANSWER_LOST, times=1)
+    await counter.charge()
+    counter.gateway.strike(fault, times=1)
+    answer = await counter.charge()
+    assert answer.state is AttemptState.UNKNOWN
+    assert answer.failure is not None
+    assert "Do not pay again" in answer.failure.remedy
+    assert (await counter.charge()).state is AttemptState.SUCCEEDED  # and not: it is being worked on
+    assert counter.moved == 1
+
+
 async def test_a_second_request_while_the_first_is_at_stripe_waits_its_turn() -> None:
     counter = Counter()
     counter.gateway.slow_seconds = 5

@@ -293,6 +293,12 @@ def outcome_of_error(error: GatewayError, attempt: Attempt) -> Outcome:
             attempt.outcome,
             f"An earlier try may have charged the card, and the last one was refused: {error.message}",
         )
+    if attempt.state is AttemptState.UNKNOWN and state is AttemptState.NOT_SENT:
+        # The ledger takes no "not sent" over an "unknown": it would keep the attempt for one that somebody is at work on.
+        return _unknown(
+            attempt.outcome,
+            f"An earlier try may have charged the card, and the last one was turned away ({error.code}).",
+        )
     if state is AttemptState.UNKNOWN:
         reason = _AWAITS_APPROVAL if isinstance(error, AwaitsApproval) else None
         return _unknown(attempt.outcome, error.message, reason=reason)
