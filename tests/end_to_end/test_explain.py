@@ -94,6 +94,16 @@ async def test_a_decline_says_why(town: Town) -> None:
         assert "insufficient_funds" in sentence
 
 
+async def test_who_must_approve_a_charge_is_told_that_it_is_he_who_is_waited_for(town: Town) -> None:
+    async with town.till() as service:
+        town.simulator.script("approval_required")
+        attempt = await paid(town, service)
+        town.simulator.advance(DAY)
+        await service.loops[1].step()
+        found = await evidence_of(service, attempt.key)
+        assert "Approvals" in verdict(found)[0]
+
+
 async def test_an_attempt_without_ids_is_joined_with_its_events_by_its_key(town: Town) -> None:
     async with town.till() as service:
         attempt = await paid(town, service)

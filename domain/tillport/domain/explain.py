@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from tillport.domain.charge import ATTEMPT_KEY_PREFIX, Failure, as_told
+from tillport.domain.charge import ATTEMPT_KEY_PREFIX, Failure, as_told, awaits_approval
 from tillport.domain.notify import projection
 from tillport.domain.resolve import CLOCK_SLACK_SECONDS
 from tillport.domain.status import RELAY
@@ -242,6 +242,10 @@ def in_words(attempt: Attempt) -> str:
             return "not charged: Stripe holds no payment for it"
         case AttemptState.NOT_SENT:
             return f"not sent: nothing moved, and the caller may try again ({reason})"
+        case AttemptState.UNKNOWN if awaits_approval(attempt):
+            return (
+                f"{money} waits for a person's approval: look at Settings > Approvals in Stripe's dashboard"
+            )
         case AttemptState.UNKNOWN | AttemptState.STARTED:
             return "nobody knows yet whether it was charged; it is being looked into"
 
