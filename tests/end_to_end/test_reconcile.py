@@ -295,6 +295,18 @@ async def test_what_is_whole_agrees(town: Town) -> None:
         assert report.agrees, report.differences
 
 
+async def test_charges_of_a_till_on_a_connected_account_are_not_ours(town: Town) -> None:
+    async with town.till() as service:
+        await three_days_of_trade(town, service)
+        theirs = event(
+            1, account="acct_1", request_key="tillport-of-their-till", created=int(town.clock.now())
+        )
+        await service.stores.log.record([theirs])
+        town.simulator.advance(DAY)
+        report = await town.reconcile(service)
+        assert report.agrees, report.differences
+
+
 @pytest.mark.parametrize(
     ("state", "kind"),
     [

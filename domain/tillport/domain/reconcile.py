@@ -277,9 +277,11 @@ class Reconciliation:
     async def _judge_charge(self, event: Event) -> None:
         if event.type != "charge.succeeded" or not self.window.judges(event.created):
             return
+        if event.account is not None:
+            return  # a connected account's: in its own books, and in its own till's ledger if it has one
         taken = taken_by(event)
         # A charge that is older than its event may stand in the books before our time.
-        if taken is not None and event.account is None and self.window.judges(taken.created):
+        if taken is not None and self.window.judges(taken.created):
             self._taken[taken.charge_id] = event.id
         if event.request_key and event.request_key.startswith(ATTEMPT_KEY_PREFIX):
             attempt = await self.using.ledger.find(event.request_key)
