@@ -600,6 +600,27 @@ async def test_a_refusal_is_not_told_as_such_while_the_ledger_holds_it_for_begun
     assert counter.moved == 1
 
 
+async def test_a_refusal_that_is_told_late_does_not_hide_that_the_next_try_was_taken() -> None:
+    """The one who was refused sleeps for a minute, and another one tries meanwhile, and loses the answer."""
+
+    class Hesitant(MemoryGateway):
+        async def charge(self, order: ChargeOrder, *, idempotency_key: str) -> Payment:
+            if self.calls:
+                return await super().charge(order, idempotency_key=idempotency_key)
+            self.calls += 1
+            counter.clock.advance(counter.using.try_seconds)
+            self.strike(GatewayFault.ANSWER_LOST, times=1)
+            assert len((await counter.resolve()).still_unknown) == 1
+            raise InvalidRequest("No such token.", reason="resource_missing")
+
+    counter = Counter()
+    counter.gateway = Hesitant(counter.clock)
+    counter.using = attrs.evolve(counter.using, gateway=counter.gateway)
+    assert (await counter.charge()).state is AttemptState.UNKNOWN
+    assert counter.moved == 1
+    assert (await counter.charge()).state is AttemptState.SUCCEEDED
+
+
 async def test_a_webhook_of_a_failure_with_our_key_is_no_proof_of_a_success() -> None:
     counter = Counter()
     lost = await lose(counter)

@@ -124,9 +124,10 @@ class ChargeLedger(Protocol):
     async def settle(self, key: str, outcome: Outcome, *, tries: int) -> Attempt:
         """Write an outcome down and end the busy time; return the attempt as it then stands.
 
-        A final outcome is accepted from any try unless the attempt is final already. NOT_SENT and UNKNOWN are
+        A final outcome is accepted from any try unless the attempt is final already. REFUSED, NOT_SENT and UNKNOWN are
         accepted only from the latest try (`tries` equals the attempt's), and NOT_SENT never replaces UNKNOWN;
-        what is not accepted changes nothing. Raises `KeyError` for a key that was never opened.
+        what is not accepted changes nothing. (What Stripe refuses before it begins it does not remember: a later try may
+        have charged.) Raises `KeyError` for a key that was never opened.
         """
         ...
 

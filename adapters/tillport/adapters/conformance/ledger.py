@@ -168,8 +168,8 @@ async def what_follows_what_is_as_the_port_draws_it(bench: LedgerBench) -> None:
                     await ledger.open(written)
                     settled = await ledger.settle(written.key, outcome(after, "after"), tries=tries)
                     taken = not before.final and (
-                        after.final
-                        or (tries == 2 and after is AttemptState.UNKNOWN)
+                        (after.final and after is not AttemptState.REFUSED)
+                        or (tries == 2 and after in (AttemptState.UNKNOWN, AttemptState.REFUSED))
                         or (
                             tries == 2
                             and after is AttemptState.NOT_SENT

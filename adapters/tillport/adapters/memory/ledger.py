@@ -101,7 +101,7 @@ class MemoryLedger:
 def _accepts(attempt: Attempt, state: AttemptState, tries: int) -> bool:
     if attempt.state.final:
         return False
-    if state.final:
+    if state.final and state is not AttemptState.REFUSED:
         return True
     if state is AttemptState.STARTED or tries != attempt.tries:
         return False

@@ -45,6 +45,9 @@ def _constant(state: AttemptState) -> ColumnElement[str]:
 
 _OPEN: Final = [_constant(state) for state in AttemptState if not state.final]
 _FINAL: Final = [_constant(state) for state in AttemptState if state.final]
+_FROM_ANY_TRY: Final = [
+    _constant(state) for state in AttemptState if state.final and state is not AttemptState.REFUSED
+]
 _UNSETTLED: Final = [_constant(AttemptState.STARTED), _constant(AttemptState.UNKNOWN)]
 
 
@@ -122,7 +125,7 @@ def ledger_statements(dialect: Dialect) -> LedgerStatements:
     from_latest_try = and_(
         row.tries == bindparam("b_tries", type_=Integer),
         or_(
-            state == _constant(AttemptState.UNKNOWN),
+            state.in_([_constant(AttemptState.UNKNOWN), _constant(AttemptState.REFUSED)]),
             and_(state == _constant(AttemptState.NOT_SENT), row.state != _constant(AttemptState.UNKNOWN)),
         ),
     )
@@ -154,7 +157,7 @@ def ledger_statements(dialect: Dialect) -> LedgerStatements:
         .where(
             row.key == bindparam("b_key", type_=Text),
             row.state.in_(_OPEN),
-            or_(state.in_(_FINAL), from_latest_try),
+            or_(state.in_(_FROM_ANY_TRY), from_latest_try),
         )
         .values(
             state=state,
