@@ -1,6 +1,7 @@
 """Charge once (promise 1), whatever is repeated, lost or interrupted."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -574,6 +575,29 @@ async def test_what_was_not_sent_is_not_told_as_such_while_the_ledger_holds_it_f
     ledger.gone = True
     answer = await counter.charge()
     assert answer.state is AttemptState.UNKNOWN
+
+
+async def test_what_was_told_as_not_sent_while_the_resolver_looked_is_left_to_its_caller() -> None:
+    """Its worker was given up for dead, and had only been slow."""
+
+    class Late(Contested):
+        async def unsettled(self, *, idle_at: float, limit: int) -> Sequence[Attempt]:
+            found = await super().unsettled(idle_at=idle_at, limit=limit)
+            for one in found:
+                await self.settle(one.key, Outcome(state=AttemptState.NOT_SENT), tries=one.tries)
+            return found
+
+    counter, ledger = Counter(), Late()
+    counter.ledger, counter.using = ledger, attrs.evolve(counter.using, ledger=ledger)
+    counter.gateway.strike(GatewayFault.UNAVAILABLE, times=1)
+    ledger.gone = True
+    await counter.charge()
+    ledger.gone = False
+    counter.clock.advance(counter.using.try_seconds)
+    assert await counter.resolve() == Resolved()
+    assert [one.state for one in ledger.attempts()] == [AttemptState.NOT_SENT]
+    assert counter.moved == 0
+    assert (await counter.charge()).state is AttemptState.SUCCEEDED
 
 
 async def test_a_refusal_is_not_told_as_such_while_the_ledger_holds_it_for_begun() -> None:

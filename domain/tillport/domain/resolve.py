@@ -67,6 +67,11 @@ async def resolve_once(using: Charging, log: EventLog, *, limit: int = 20) -> Re
         )
         if taken is None:
             continue  # its own caller came back, or another worker was faster
+        if taken.state is AttemptState.STARTED:
+            # Told since as not sent, by one who was late: whether it is tried again is up to its caller.
+            not_sent = attrs.evolve(taken.outcome, state=AttemptState.NOT_SENT)
+            await using.ledger.settle(taken.key, not_sent, tries=taken.tries)
+            continue
         state = await _settle(taken, using, log, now=now, tried_at=attempt.tried_at)
         (settled if state.final else unknown).append(taken.key)
     return Resolved(settled=tuple(settled), still_unknown=tuple(unknown))
