@@ -85,6 +85,10 @@ ENDS = {
     "commit": lambda connection: connection.commit(),
     "rollback": lambda connection: connection.rollback(),
     "ROLLBACK": lambda connection: connection.execute(text("ROLLBACK")),
+    # sqlite3 begins the next transaction by itself, and what is committed in the end is that one.
+    "ROLLBACK and on": lambda connection: [
+        connection.execute(text(words)) for words in ("ROLLBACK", "INSERT INTO receipts VALUES ('alone')")
+    ],
 }
 
 

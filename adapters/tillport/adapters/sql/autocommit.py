@@ -69,15 +69,6 @@ def refuse_autocommit(connection: Any) -> None:
         raise _refused("Begin a transaction, and record in it.")
 
 
-def has_ended(connection: Any) -> bool:
-    """Tell whether a driver's connection, or SQLAlchemy's adapter of one, is known to be in no transaction any more."""
-    driver = getattr(connection, "driver_connection", connection)
-    if hasattr(driver, "in_transaction"):  # sqlite3's
-        return not driver.in_transaction
-    knows = hasattr(driver, "is_in_transaction") or hasattr(driver, "info")
-    return knows and not _began(driver)
-
-
 def _began(driver: Any) -> bool:
     if hasattr(driver, "is_in_transaction"):  # asyncpg's
         return bool(driver.is_in_transaction())

@@ -18,11 +18,12 @@ from typing import Final
 import attrs
 import sqlalchemy.event
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tillport.adapters.sql.autocommit import has_ended, set_level
+from tillport.adapters.sql.autocommit import set_level
 from tillport.adapters.sql.effects_stacks import begun
-from tillport.adapters.sql.effects_statements import STATEMENT_SECONDS
+from tillport.adapters.sql.effects_statements import STATEMENT_SECONDS, sqlstate_of
 from tillport.adapters.sql.effects_sync import drive
 from tillport.adapters.sql.host import record_on, record_on_async
 from tillport.ports.errors import TillportError
@@ -30,6 +31,13 @@ from tillport.ports.event_log import Event, EventLog, EventRefused, LogUnavailab
 from tillport.ports.selector import Selector
 
 _REMEDY: Final = "Stripe sends the event again. Look at the handler's failure, which is this error's cause."
+
+# The event stands before the savepoint. If that can't be released, a transaction without the event would be committed: the
+# next one, which drivers begin unasked once a handler has ended ours, or one that PostgreSQL has given up.
+_SET: Final = "SAVEPOINT tillport_inline"
+_RELEASE: Final = "RELEASE SAVEPOINT tillport_inline"
+_GONE: Final = ("3B001", "25P01")
+_GIVEN_UP: Final = "25P02"
 
 
 class EffectFailed(LogUnavailable):
@@ -42,6 +50,12 @@ class HandlerEnded(TillportError):
     """A handler tried to commit or to roll back the transaction that it was lent, or did so in plain SQL."""
 
     code = "handler_ended"
+
+
+class FailureHidden(TillportError):
+    """A handler went on after a statement of its own had failed, and PostgreSQL gives up the whole transaction then."""
+
+    code = "failure_hidden"
 
 
 @attrs.frozen
@@ -77,12 +91,17 @@ class AsyncInlineLog(_Reading):
                 await set_level(connection)
                 async with connection.begin():
                     new = await record_on_async(connection, events)
+                    if not any(new):
+                        return new
+                    await connection.exec_driver_sql(_SET)
                     ours.reschedule(None)  # how long handlers take is up to them
                     assert connection.sync_connection is not None
                     with _held(connection.sync_connection):
                         for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
                             await self._act(connection, event)
                     ours.reschedule(asyncio.get_running_loop().time() + STATEMENT_SECONDS)
+                    with _is_whole():
+                        await connection.exec_driver_sql(_RELEASE)
                 return new
         except EventRefused:
             raise
@@ -105,9 +124,14 @@ class InlineLog(_Reading):
         try:
             with begun(self._engine) as connection:
                 new = record_on(connection, events)
+                if not any(new):
+                    return new
+                connection.exec_driver_sql(_SET)
                 with _held(connection):
                     for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
                         drive(self._act(connection, event))
+                with _is_whole():
+                    connection.exec_driver_sql(_RELEASE)
                 return new
         except EventRefused:
             raise
@@ -129,12 +153,33 @@ def _held(connection: Connection) -> Iterator[None]:
         if over:
             # SQLAlchemy believes so, the database does not: the pool's next user would commit what was refused here.
             connection.invalidate()
-    if over or has_ended(connection.connection.dbapi_connection):
-        _refuse_end(connection)
+    if over:
+        raise _ended()
+
+
+@contextmanager
+def _is_whole() -> Iterator[None]:
+    """Tell what a savepoint that can't be released says about the handlers."""
+    try:
+        yield
+    except DBAPIError as error:
+        if sqlstate_of(error) == _GIVEN_UP:
+            raise FailureHidden(
+                "A handler went on after a statement of its own had failed: PostgreSQL has given up the whole transaction, "
+                "and the event with it.",
+                remedy="Let the failure out, or run what may fail in a savepoint: connection.begin_nested().",
+            ) from error
+        if sqlstate_of(error) in _GONE or "no such savepoint" in str(error.orig):
+            raise _ended() from error
+        raise
 
 
 def _refuse_end(_: Connection) -> None:
-    raise HandlerEnded(
+    raise _ended()
+
+
+def _ended() -> HandlerEnded:
+    return HandlerEnded(
         "A handler must neither commit nor roll back the transaction that it was lent: the event itself is in it.",
         remedy="Leave that out, and raise to fail; Tillport commits when every handler has returned.",
     )

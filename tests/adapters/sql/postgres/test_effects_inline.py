@@ -6,10 +6,17 @@ from functools import partial
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tillport.adapters.conformance.samples import event
-from tillport.adapters.sql.effects_inline import AsyncInlineLog, EffectFailed, HandlerEnded, InlineLog
+from tillport.adapters.sql.effects_inline import (
+    AsyncInlineLog,
+    EffectFailed,
+    FailureHidden,
+    HandlerEnded,
+    InlineLog,
+)
 from tillport.adapters.sql.postgres import PostgresEventLog
 from tillport.domain.effects import inline
 from tillport.domain.handlers import Handlers
@@ -65,7 +72,38 @@ async def test_so_they_do_on_a_blocking_engine(options, store, database) -> None
         engine.dispose()
 
 
-ENDS = ("commit", "rollback", "ROLLBACK")
+async def nothing(_connection, _event):
+    pass
+
+
+async def test_a_handler_that_hides_what_postgresql_refused_loses_no_event(store, database) -> None:
+    """PostgreSQL gives up the transaction, and answers a commit of it as if nothing were the matter."""
+    refused = text("SELECT 1 / 0")
+
+    async def act_async(connection, _event):
+        with suppress(DBAPIError):
+            await connection.execute(refused)
+
+    async def act(connection, _event):
+        with suppress(DBAPIError):
+            connection.execute(refused)
+
+    engine = create_async_engine(database.replace("postgresql:", "postgresql+asyncpg:"))
+    blocking = create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
+    inner = PostgresEventLog(store)
+    try:
+        for log in (AsyncInlineLog(inner, engine, act_async), InlineLog(inner, blocking, act)):
+            with pytest.raises(EffectFailed) as caught:
+                await log.record([event(1)])
+            assert isinstance(caught.value.__cause__, FailureHidden)
+        assert await AsyncInlineLog(inner, engine, nothing).record([event(1)]) == [True]
+        assert await InlineLog(inner, blocking, nothing).record([event(1), event(2)]) == [False, True]
+    finally:
+        await engine.dispose()
+        blocking.dispose()
+
+
+ENDS = ("commit", "rollback", "ROLLBACK", "ROLLBACK; SELECT 1")
 
 
 @pytest.mark.parametrize("hides", [False, True], ids=["", "and hides it"])
@@ -75,16 +113,16 @@ async def test_a_handler_that_ends_the_transaction_loses_no_event(end, hides, st
 
     def ended(connection):
         with suppress(HandlerEnded) if hides else nullcontext():
-            connection.execute(text(end)) if end.isupper() else getattr(connection, end)()
+            for words in end.split("; ") if end.isupper() else ():
+                connection.execute(text(words))  # psycopg begins the next transaction by itself
+            if end.islower():
+                getattr(connection, end)()
 
     async def act_async(connection, event):
         await connection.run_sync(ended)
 
     async def act(connection, event):
         ended(connection)
-
-    async def nothing(_connection, _event):
-        pass
 
     engine = create_async_engine(database.replace("postgresql:", "postgresql+asyncpg:"))
     blocking = create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
