@@ -41,6 +41,7 @@ from tillport.adapters.sql.effects_statements import (
     ids_of,
     limits_values,
     list_statement,
+    only_reads,
     postpone_values,
     sqlstate_of,
     standing_of,
@@ -317,10 +318,15 @@ class AsyncEffectQueue(Generic[Tx]):
                 asyncio.timeout(seconds or self.statement_seconds),
                 self._engine.connect() as connection,
             ):
-                await set_level(connection)
-                async with connection.begin():
-                    await connection.execute(_LIMITS, limits_values(self.idle_seconds))
-                    yield connection
+                try:
+                    await set_level(connection)
+                    async with connection.begin():
+                        await connection.execute(_LIMITS, limits_values(self.idle_seconds))
+                        yield connection
+                except Exception as error:
+                    if only_reads(error):
+                        await connection.invalidate()
+                    raise
         except LogUnavailable:
             raise
         except Exception as error:

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tillport.adapters.sql.autocommit import NoTransaction
 from tillport.adapters.sql.effects_stacks import positional, rows_of
-from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values
+from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values, only_reads
 from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work, refuse_other_databases
 from tillport.adapters.sql.effects_tables import effects_ddl
 
@@ -75,6 +75,14 @@ class _DjangoStack:
                 "Django's autocommit is off for this database.",
                 remedy="Leave `AUTOCOMMIT` as it is by default.",
             )
+        try:
+            yield from self._in_atomic(connection)
+        except Exception as error:
+            if only_reads(error):
+                connection.close()
+            raise
+
+    def _in_atomic(self, connection: Any) -> Iterator[Work[Any]]:
         with self._django.transaction.atomic(using=self._using, durable=True), connection.cursor() as cursor:
             try:
                 yield _DjangoWork(connection, cursor, self._django.transaction, self.dialect)

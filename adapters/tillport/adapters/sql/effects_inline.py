@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tillport.adapters.sql.autocommit import set_level
 from tillport.adapters.sql.effects_stacks import begun
-from tillport.adapters.sql.effects_statements import STATEMENT_SECONDS, sqlstate_of
+from tillport.adapters.sql.effects_statements import STATEMENT_SECONDS, only_reads, sqlstate_of
 from tillport.adapters.sql.effects_sync import drive
 from tillport.adapters.sql.host import record_on, record_on_async
 from tillport.ports.errors import TillportError
@@ -88,25 +88,35 @@ class AsyncInlineLog(_Reading):
         """See `EventLog.record`. Raises `EffectFailed` when `act` does; then nothing is recorded."""
         try:
             async with asyncio.timeout(STATEMENT_SECONDS) as ours, self._engine.connect() as connection:
-                await set_level(connection)
-                async with connection.begin():
-                    new = await record_on_async(connection, events)
-                    if not any(new):
-                        return new
-                    await connection.exec_driver_sql(_SET)
-                    ours.reschedule(None)  # how long handlers take is up to them
-                    assert connection.sync_connection is not None
-                    with _held(connection.sync_connection):
-                        for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
-                            await self._act(connection, event)
-                    ours.reschedule(asyncio.get_running_loop().time() + STATEMENT_SECONDS)
-                    with _is_whole():
-                        await connection.exec_driver_sql(_RELEASE)
-                return new
+                try:
+                    return await self._record(connection, events, ours)
+                except Exception as error:
+                    if only_reads(error):
+                        await connection.invalidate()
+                    raise
         except EventRefused:
             raise
         except Exception as error:
             raise _failed(error) from error
+
+    async def _record(
+        self, connection: AsyncConnection, events: Sequence[Event], ours: asyncio.Timeout
+    ) -> Sequence[bool]:
+        await set_level(connection)
+        async with connection.begin():
+            new = await record_on_async(connection, events)
+            if not any(new):
+                return new
+            await connection.exec_driver_sql(_SET)
+            ours.reschedule(None)  # how long handlers take is up to them
+            assert connection.sync_connection is not None
+            with _held(connection.sync_connection):
+                for event in (event for event, fresh in zip(events, new, strict=True) if fresh):
+                    await self._act(connection, event)
+            ours.reschedule(asyncio.get_running_loop().time() + STATEMENT_SECONDS)
+            with _is_whole():
+                await connection.exec_driver_sql(_RELEASE)
+        return new
 
 
 @attrs.frozen

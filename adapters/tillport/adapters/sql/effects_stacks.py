@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from tillport.adapters.sql.autocommit import level_for
-from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values
+from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values, only_reads
 from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work, refuse_other_databases
 from tillport.adapters.sql.statements import Compiled, compiled
 from tillport.ports.errors import TillportError
@@ -103,12 +103,17 @@ def begun(engine: Engine) -> Iterator[Connection]:
         level = level_for(connection)
         if level is not None:
             connection.execution_options(isolation_level=level)
-        with connection.begin():
-            driver = connection.connection.driver_connection
-            if engine.dialect.name == "sqlite" and not getattr(driver, "in_transaction", False):
-                # sqlite3 begins by itself only before certain statements, and then DEFERRED.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield connection
+        try:
+            with connection.begin():
+                driver = connection.connection.driver_connection
+                if engine.dialect.name == "sqlite" and not getattr(driver, "in_transaction", False):
+                    # sqlite3 begins by itself only before certain statements, and then DEFERRED.
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+        except Exception as error:
+            if only_reads(error):
+                connection.invalidate()
+            raise
 
 
 @attrs.define

@@ -245,6 +245,28 @@ async def test_a_place_moves_with_its_effects_or_not_at_all(stack, new_effects_b
         assert await queue.begin(HANDLER, position=0) == 0
 
 
+@pytest.mark.parametrize(
+    "stack", [on_async_engine, on_engine, on_dbapi, on_django], ids=["async", "engine", "dbapi", "django"]
+)
+async def test_a_server_that_only_reads_is_left_as_soon_as_the_address_leads_to_one_that_writes(
+    stack, new_effects_bench
+) -> None:
+    """As after a failover, when the application met the server that was demoted first."""
+    async with new_effects_bench(stack)() as bench, bench.open() as queue:
+        await enlist(queue, effect(1))
+        name = bench.url.rpartition("/")[2]
+        bench.server.psql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        try:
+            async with stack(bench.url) as elsewhere:  # none of its connections was there before
+                for _ in range(2):
+                    with pytest.raises(LogUnavailable):
+                        await claim(elsewhere)
+                bench.server.psql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+                assert len(await claim(elsewhere)) == 1
+        finally:
+            bench.server.psql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+
 async def test_an_engine_in_autocommit_stays_in_autocommit_for_its_owner(new_effects_bench) -> None:
     async with new_effects_bench(on_async_autocommit)() as bench, bench.open() as queue:
         await enlist(queue, effect(1))

@@ -103,6 +103,27 @@ async def test_a_handler_that_hides_what_postgresql_refused_loses_no_event(store
         blocking.dispose()
 
 
+async def test_a_server_that_only_reads_is_left_as_soon_as_the_address_leads_to_one_that_writes(
+    postgres, store, database
+) -> None:
+    """As after a failover, when the application met the server that was demoted first."""
+    engine = create_async_engine(database.replace("postgresql:", "postgresql+asyncpg:"))
+    blocking = create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
+    inner, name = PostgresEventLog(store), database.rpartition("/")[2]
+    logs = AsyncInlineLog(inner, engine, nothing), InlineLog(inner, blocking, nothing)
+    postgres.psql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    try:
+        for log in logs:
+            with pytest.raises(EffectFailed):
+                await log.record([event(1)])
+        postgres.psql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        assert [await log.record([event(1)]) for log in logs] == [[True], [False]]
+    finally:
+        postgres.psql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await engine.dispose()
+        blocking.dispose()
+
+
 ENDS = ("commit", "rollback", "ROLLBACK", "ROLLBACK; SELECT 1")
 
 
