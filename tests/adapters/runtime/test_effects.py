@@ -6,8 +6,10 @@ import attrs
 import pytest
 
 from tillport.adapters.conformance.samples import event
+from tillport.adapters.memory.cursors import MemoryCursors
 from tillport.adapters.memory.doorbell import LocalDoorbell
 from tillport.adapters.memory.effects import MemoryEffectQueue
+from tillport.adapters.memory.event_log import MemoryEventLog
 from tillport.adapters.runtime import EffectsWork, EnlisterWork
 from tillport.domain.handlers import Handler
 from tillport.ports.effects import EffectState
@@ -142,6 +144,51 @@ async def test_a_log_that_ends_before_the_handlers_place_is_told(world, effects,
     world.clock.advance(7)
     await effects.enlister("two").step()
     assert "receipts stands at position 3 and the log ends at 1" in caplog.text
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_a_database_that_is_older_than_the_enlister_believes_is_told_from_the_handlers_place(
+    world, effects, *, noticed: bool
+) -> None:
+    """As after a failover to a replica that lagged: few events may come for long, and none may be passed over till then."""
+    enlister = effects.enlister()
+    loop = effects.loop(enlister)
+    await loop.step()
+    await world.log.record([event(number) for number in range(1, 6)])
+    await loop.step()
+    assert enlister.position == 5
+    if noticed:
+        world.log.available = False
+        await loop.step()
+    else:
+        world.clock.advance(enlister.lease_seconds / 3)
+    enlister.log, enlister.queue, enlister.cursors = MemoryEventLog(), MemoryEffectQueue(), MemoryCursors()
+    await enlister.log.record([event(number) for number in range(1, 4)])
+    await enlister.queue.begin("receipts", position=2)
+    await loop.step()
+    await enlister.log.record([event(11)])
+    await loop.step()
+    found = await enlister.queue.list(states=[EffectState.DUE])
+    assert [one.event_id for one in found] == ["evt_3", "evt_11"]
+    await enlister.close()
+    assert await enlister.cursors.positions() == {"effects:receipts": 2}, "and the log must still hold them"
+
+
+async def test_a_log_that_fails_over_to_an_older_copy_is_told_without_a_restart(
+    world, effects, caplog
+) -> None:
+    """Its handlers' places are in another database, and as they were."""
+    enlister = effects.enlister()
+    loop = effects.loop(enlister)
+    await loop.step()
+    await world.log.record([event(1), event(2)])
+    await loop.step()
+    world.log.available = False
+    await loop.step()
+    assert "passed over" not in caplog.text
+    enlister.log = MemoryEventLog()
+    await loop.step()
+    assert "receipts stands at position 2 and the log ends at 0" in caplog.text
 
 
 async def test_the_end_gives_the_lease_away_at_once(world, effects) -> None:

@@ -23,7 +23,7 @@ from tillport.domain.handlers import Handler, awaitable
 from tillport.ports.clock import Clock
 from tillport.ports.cursors import Cursors, LeaseLost
 from tillport.ports.doorbell import Doorbell
-from tillport.ports.effects import Effect, EffectQueue
+from tillport.ports.effects import Effect, EffectQueue, Standing
 from tillport.ports.event_log import Event, EventLog
 
 logger = logging.getLogger("tillport.effects")
@@ -93,9 +93,13 @@ class EnlisterWork(Generic[Tx]):
             await self._claim(now)
         if self.position is None:
             return Rest(self.lease_seconds / 3)
-        done = await enlist_once(
-            self.handler, self.log, self.queue, position=self.position, batch_size=self.batch_size
-        )
+        try:
+            done = await enlist_once(
+                self.handler, self.log, self.queue, position=self.position, batch_size=self.batch_size
+            )
+        except Exception:
+            self._renew_at = 0.0  # whatever database answers next, first ask it where the handler stands
+            raise
         if done.reset:
             logger.error(
                 "%s: events after position %d were taken by retention before it came to them; they are missed",
@@ -115,7 +119,9 @@ class EnlisterWork(Generic[Tx]):
     async def close(self) -> None:
         """Give the lease up, so that another process goes on at once."""
         if self.position is not None:
-            await self._tell_what_is_needed(self.position)
+            standing = await self._standing()
+            if standing is not None:
+                await self._tell_what_is_needed(standing)
             self.position = None
             await self.cursors.release(self._cursor, owner=self.owner)
 
@@ -127,34 +133,45 @@ class EnlisterWork(Generic[Tx]):
         held = await self.cursors.claim(
             self._cursor, owner=self.owner, now=now, until=now + self.lease_seconds
         )
-        self._renew_at = now + self.lease_seconds / 3
         if held is None:
             self.position = None
             return
-        if self.position is None:
-            self.position = await begin(self.handler, self.log, self.queue)
-            logger.info("%s: enlisting from position %d", self.handler.name, self.position)
-            head = await self.log.head()  # after the place, which never passes it: a log only grows
-            if self.position > head:
-                # It is not put back here: were this another log, the right one's whole history would be acted on later.
-                logger.error(
-                    "%s stands at position %d and the log ends at %d: it is another log, or was restored from an older "
-                    "copy. What it records up to there is passed over; see the how-to on acting on events",
-                    self.handler.name,
-                    self.position,
-                    head,
-                )
-        self._told = held
-        await self._tell_what_is_needed(self.position)
+        # Where the handler stands, and not where we believe it does: a replica that lagged may have taken over since.
+        standing = await self._standing()
+        if standing is None:
+            place = await begin(self.handler, self.log, self.queue)
+            standing = Standing(handler=self.handler.name, position=place)
+        if standing.position != self.position:
+            logger.info("%s: enlisting from position %d", self.handler.name, standing.position)
+        if standing.position != self.position or self._renew_at == 0.0:
+            await self._check_that_the_log_is_ours(standing.position)
+        self.position, self._told = standing.position, held
+        self._renew_at = now + self.lease_seconds / 3
+        await self._tell_what_is_needed(standing)
 
-    async def _tell_what_is_needed(self, position: int) -> None:
+    async def _standing(self) -> Standing | None:
+        standings = await self.queue.standings()
+        return next((one for one in standings if one.handler == self.handler.name), None)
+
+    async def _check_that_the_log_is_ours(self, position: int) -> None:
+        head = await self.log.head()  # after the place, which never passes it: a log only grows
+        if position > head:
+            # It is not put back here: were this another log, the right one's whole history would be acted on later.
+            logger.error(
+                "%s stands at position %d and the log ends at %d: it is another log, or was restored from an older "
+                "copy. What it records up to there is passed over; see the how-to on acting on events",
+                self.handler.name,
+                position,
+                head,
+            )
+
+    async def _tell_what_is_needed(self, standing: Standing) -> None:
         """Move the cursor up to what retention may take: what was enlisted, but for what is not done or is dead.
 
         The queue may be in another database than the log, where retention can't see it: the cursor is how it knows.
         """
-        standings = [one for one in await self.queue.standings() if one.handler == self.handler.name]
-        unfinished = [one.oldest_position - 1 for one in standings if one.oldest_position is not None]
-        needless = min([position, *unfinished])
+        oldest = standing.oldest_position
+        needless = standing.position if oldest is None else min(standing.position, oldest - 1)
         if needless <= self._told:
             return
         try:
