@@ -262,6 +262,7 @@ class AsyncEffectQueue(Generic[Tx]):
             if effect.event_id not in marked:
                 told.append(Performed(effect=effect))
                 continue
+            releasing = False
             try:
                 async with asyncio.timeout(None) as ours:
                     async with self._lend(connection) as lent:
@@ -270,6 +271,7 @@ class AsyncEffectQueue(Generic[Tx]):
                         finally:  # what follows is ours; a session is flushed first
                             ours.reschedule(asyncio.get_running_loop().time() + self.statement_seconds)
                     _check_closed(connection)
+                    releasing = True
                     await driver.execute(_NEXT)
             except Exception as failure:  # noqa: BLE001 - a handler may raise anything; the caller is told
                 try:
@@ -278,6 +280,8 @@ class AsyncEffectQueue(Generic[Tx]):
                             await left.rollback()
                         await driver.execute(_UNDO)
                     _check_whole(connection)
+                    if releasing:
+                        _check_answered(failure)
                 except Exception as error:  # noqa: BLE001 - whatever it is, the round is over
                     # The connection is lost, or the handler ended the transaction: nothing of it counts, unless it was
                     # committed, with every mark.
@@ -377,6 +381,13 @@ def _check_closed(connection: AsyncConnection) -> None:
 def _check_whole(connection: AsyncConnection) -> None:
     if not connection.in_transaction():
         raise RuntimeError("The handler ended the transaction.")
+
+
+def _check_answered(failure: Exception) -> None:
+    # If it was released all the same, what was rolled back was the next savepoint, of which nothing had been written: what
+    # the handler wrote is still there, and would stay without its mark.
+    if sqlstate_of(failure) is None:
+        raise RuntimeError("Nobody answered whether the savepoint was released.")
 
 
 def _refuse_commit(_: Any) -> None:

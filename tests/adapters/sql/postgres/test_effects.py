@@ -33,7 +33,7 @@ from tillport.adapters.conformance.effects_histories import check_effects_histor
 from tillport.adapters.conformance.samples import NOON, event
 from tillport.adapters.memory.clock import ManualClock
 from tillport.adapters.memory.event_log import MemoryEventLog
-from tillport.adapters.sql import effects_statements
+from tillport.adapters.sql import effects, effects_statements
 from tillport.adapters.sql.autocommit import NoTransaction
 from tillport.adapters.sql.effects import AsyncEffectQueue, HandlerCommitted, as_async_session
 from tillport.adapters.sql.effects_django import DjangoEffectQueue
@@ -373,6 +373,45 @@ async def test_a_handler_that_ends_the_transaction_in_sql_takes_no_neighbours_al
         others = [one for one in taken if one.position != 3]
         await queue.perform(others, run)
         assert sorted(await bench.lines()) == [line(number) for number in sorted({1, 2, 4, 5} | kept)]
+
+
+@attrs.define
+class AnswerLost:
+    """A connection on which the first answer to a statement never comes, though the statement was carried out."""
+
+    driver: Any
+    statement: str
+    lost: bool = False
+
+    async def execute(self, statement):
+        await self.driver.execute(statement)
+        if statement == self.statement and not self.lost:
+            self.lost = True
+            raise TimeoutError
+
+
+@pytest.mark.parametrize("statement", [effects._NEXT, effects._RELEASE], ids=["between two", "at the end"])
+async def test_an_answer_that_is_lost_leaves_no_effect_without_its_mark(
+    statement, new_effects_bench, monkeypatch
+) -> None:
+    """The savepoint of the handler may be gone by then: what is rolled back is the next one, and the effect would be there."""
+    begin_round = AsyncEffectQueue._begin_round
+
+    async def begin_lossy_round(self, connection, those):
+        marked, xid, driver = await begin_round(self, connection, those)
+        return marked, xid, AnswerLost(driver, statement)
+
+    async with new_effects_bench(on_async_engine)() as bench, bench.open() as queue:
+        await enlist(queue, *(effect(number) for number in range(1, 4)))
+        taken = await claim(queue)
+        with monkeypatch.context() as patch:
+            patch.setattr(AsyncEffectQueue, "_begin_round", begin_lossy_round)
+            with pytest.raises(TimeoutError):
+                await queue.perform(taken, writer(bench))
+        assert await bench.lines() == []
+        assert await states(queue) == dict.fromkeys((1, 2, 3), EffectState.DUE)
+        await queue.perform(taken, writer(bench))
+        assert sorted(await bench.lines()) == [line(number) for number in (1, 2, 3)]
 
 
 async def test_a_mark_that_another_worker_has_set_meanwhile_stays(new_effects_bench) -> None:
