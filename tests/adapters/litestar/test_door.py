@@ -9,6 +9,7 @@ import pytest
 from litestar import Litestar, get
 
 from tillport.adapters.litestar import Door, HttpSettings, seed_router, till_router
+from tillport.adapters.litestar.streams import Streams
 from tillport.adapters.litestar.unfinished import Unfinished
 from tillport.adapters.memory.clock import ManualClock
 from tillport.ports.money import UnknownCurrency
@@ -75,6 +76,20 @@ async def test_a_stopped_door_is_not_ready_and_admits_no_stream(world):
         assert (await client.get("/ready")).status_code == 503
         assert (await client.get("/transactions/ch_1/events", headers=world.as_app)).status_code == 503
         assert (await client.get("/health")).status_code == 200
+
+
+async def test_a_stream_that_is_admitted_just_before_the_stop_ends_as_others_do(world, monkeypatch):
+    admit = Streams.admit
+
+    def admit_and_stop(streams):
+        admit(streams)
+        streams.stop()
+
+    monkeypatch.setattr(Streams, "admit", admit_and_stop)
+    async with world.client() as client:
+        answer = await client.get("/transactions/ch_1/events", headers=world.as_app)
+    assert answer.status_code == 200, "a browser gives up for good on anything else"
+    assert answer.headers["content-type"].startswith("text/event-stream")
 
 
 async def test_the_routers_live_in_somebody_elses_application(world, make_event):

@@ -95,6 +95,8 @@ class _Endless(Response[bytes]):
         return self._serve
 
     async def _serve(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        # Not in the task: the service may stop before that begins, and what is ended must have begun.
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS.copy()})
         feed = asyncio.create_task(self._feed.run(send, self._where, self._after))
         self._feed.door.streams.add(feed)
         gone = asyncio.create_task(_disconnected(receive))
@@ -143,7 +145,6 @@ class _Feed:
         async def write(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS.copy()})
         # With the position: who asked for what comes from now on, and reconnects before anything came, goes on from here.
         await write(b"retry: %d\n: listening\nid: %d\n\n" % (RECONNECT_MILLISECONDS, after))
         clock = self.door.till.charging.clock
