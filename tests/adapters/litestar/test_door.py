@@ -66,6 +66,24 @@ async def test_draining_gives_up_when_its_time_is_over():
     await asyncio.gather(caller, return_exceptions=True)
 
 
+async def test_a_caller_whom_the_stop_cuts_off_is_told_that_the_charge_is_under_way(world):
+    world.gateway.slow_seconds = 60
+    door = Door(world.till, world.keys)
+    app = Litestar([till_router(door)], logging_config=None, openapi_config=None)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://till.test") as client:
+        order = {"token": "tok_visa", "amount_minor": 1250}
+        request = asyncio.create_task(client.post("/charges", json=order, headers=world.as_app))
+        await anyio.wait_all_tasks_blocked()
+        door.stop()
+        request.cancel()  # as servers do whose patience has ended
+        answer = await request
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "charge_in_progress")
+    assert "Do not pay again" in answer.json()["error"]["remedy"]
+    world.clock.advance(60)
+    assert await door.unfinished.drained(seconds=1)
+    assert len(world.gateway.held) == 1
+
+
 async def test_a_stopped_door_is_not_ready_and_admits_no_stream(world):
     door = Door(world.till, world.keys)
     app = Litestar([till_router(door)], logging_config=None, openapi_config=None)

@@ -43,6 +43,7 @@ class Door:
         Call it from the event loop's thread, when the service is asked to stop: servers wait for open requests
         first, and an idle stream is one.
         """
+        self.unfinished.stop()
         self.streams.stop()
 
     @asynccontextmanager
