@@ -12,7 +12,9 @@ from tillport.adapters.litestar import Door, HttpSettings, seed_router, till_rou
 from tillport.adapters.litestar.streams import Streams
 from tillport.adapters.litestar.unfinished import Unfinished
 from tillport.adapters.memory.clock import ManualClock
-from tillport.ports.money import UnknownCurrency
+from tillport.ports.access import Caller, CallerKind
+from tillport.ports.money import Money, UnknownCurrency
+from tillport.ports.payments import ChargeOrder
 
 
 async def test_work_whose_caller_is_cancelled_goes_on_to_its_end():
@@ -82,6 +84,31 @@ async def test_a_caller_whom_the_stop_cuts_off_is_told_that_the_charge_is_under_
     world.clock.advance(60)
     assert await door.unfinished.drained(seconds=1)
     assert len(world.gateway.held) == 1
+
+
+async def test_what_the_server_waited_for_charges_is_not_waited_for_once_more(world):
+    world.gateway.slow_seconds = 60
+    door, told = Door(world.till, world.keys, settings=HttpSettings(drain_seconds=25)), asyncio.Event()
+
+    async def served():
+        async with door.lifespan(world.app):
+            await told.wait()
+
+    serving = asyncio.create_task(served())
+    order = ChargeOrder("tok_visa", Money(1250, "usd"))
+    caller = Caller("shop", CallerKind.SERVER)
+    charging = asyncio.create_task(door.unfinished.finish(world.till.charge(order, caller=caller)))
+    await anyio.wait_all_tasks_blocked()
+    door.stop()
+    world.clock.advance(20)
+    told.set()
+    await anyio.wait_all_tasks_blocked()
+    assert not serving.done(), "five seconds are left"
+    world.clock.advance(5)
+    await asyncio.wait([serving], timeout=10)
+    assert serving.done()
+    world.clock.advance(35)
+    assert (await charging).charged
 
 
 async def test_a_stopped_door_is_not_ready_and_admits_no_stream(world):

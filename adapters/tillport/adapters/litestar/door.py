@@ -18,7 +18,7 @@ class Door:
     Raises `ValueError` if the settings' `default_app_key` is not an app key of this ring.
     """
 
-    __slots__ = ("default_caller", "keys", "settings", "streams", "till", "unfinished")
+    __slots__ = ("_drained_by", "default_caller", "keys", "settings", "streams", "till", "unfinished")
 
     def __init__(self, till: Till, keys: KeyRing, *, settings: HttpSettings | None = None) -> None:
         self.till = till
@@ -26,6 +26,7 @@ class Door:
         self.settings = settings or HttpSettings()
         self.streams = Streams(self.settings.streams_max)
         self.unfinished = Unfinished(till.charging.clock)
+        self._drained_by = 0.0
         self.default_caller = self._default_caller()
 
     def _default_caller(self) -> Caller | None:
@@ -41,8 +42,10 @@ class Door:
         """End every stream and take no new ones; `/ready` says so from now on. Does nothing the second time.
 
         Call it from the event loop's thread, when the service is asked to stop: servers wait for open requests
-        first, and an idle stream is one.
+        first, and an idle stream is one. `drain_seconds` begin to run here, and the server's own wait is a part of them.
         """
+        if not self.streams.stopped:
+            self._drained_by = self.till.charging.clock.now() + self.settings.drain_seconds
         self.unfinished.stop()
         self.streams.stop()
 
@@ -53,4 +56,5 @@ class Door:
             yield
         finally:
             self.stop()
-            await self.unfinished.drained(seconds=self.settings.drain_seconds)
+            left = self._drained_by - self.till.charging.clock.now()
+            await self.unfinished.drained(seconds=min(max(left, 0.0), self.settings.drain_seconds))
