@@ -125,6 +125,13 @@ async def test_an_unknown_key_in_the_url_is_401(client):
     fault_of(await client.post("/APP-ID/unknown/services/Stripe/charge", json={}), 401)
 
 
+async def test_a_server_key_does_not_charge_from_a_url(world, client):
+    order = {"token": "tok_visa", "amount": 1200}
+    answer = await client.post("/APP-ID/server-key-0123456789abcdef/services/Stripe/charge", json=order)
+    assert "app key" in fault_of(answer, 401)["message"]
+    assert world.gateway.calls == 0
+
+
 async def test_another_app_id_is_404(client):
     fault_of(await client.post(f"/OTHER/{APP_KEY}/services/Stripe/charge", json={}), 404)
 

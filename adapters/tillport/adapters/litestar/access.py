@@ -54,11 +54,24 @@ def caller_of_key(keys: KeyRing, presented: str) -> Caller:
     return caller
 
 
+def caller_of_url(keys: KeyRing, presented: str) -> Caller:
+    """Return whose app key this is, out of a URL. Raises `Unauthorized`, for a server key too.
+
+    URLs end up in logs and histories, where a server key must never be.
+    """
+    caller = caller_of_key(keys, presented)
+    if caller.kind is not CallerKind.APP:
+        raise Unauthorized(
+            "A server key does not belong into a URL.",
+            remedy="Take an app key there, or send the key as Authorization: Bearer <key>. Then replace it: URLs end up in logs.",
+        )
+    return caller
+
+
 def caller_of(scope: HTTPScope, keys: KeyRing, *, in_query: bool = False) -> Caller:
     """Return who sends a request, by its `Authorization: Bearer` header. Raises `Unauthorized`.
 
-    `in_query` also takes `?key=` (a browser's EventSource sends no headers), from app keys only: URLs end up in
-    logs and histories, where a server key must never be.
+    `in_query` also takes `?key=` (a browser's EventSource sends no headers), as `caller_of_url` does.
     """
     authorization = header(scope, b"authorization")
     if authorization is not None:
@@ -69,12 +82,7 @@ def caller_of(scope: HTTPScope, keys: KeyRing, *, in_query: bool = False) -> Cal
     presented = query(scope).get("key", "") if in_query else ""
     if not presented:
         raise Unauthorized("The request has no API key.", remedy=_REMEDY)
-    caller = caller_of_key(keys, presented)
-    if caller.kind is not CallerKind.APP:
-        raise Unauthorized(
-            "A server key does not belong into a URL.", remedy=f"{_REMEDY} Then replace the key."
-        )
-    return caller
+    return caller_of_url(keys, presented)
 
 
 def plain_id(text: str) -> str:

@@ -7,7 +7,7 @@ has no place for a key. The webhook's key in the URL is not looked at: the signa
 from litestar import Response, post
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 
-from tillport.adapters.litestar.access import caller_of, caller_of_key, header
+from tillport.adapters.litestar.access import caller_of, caller_of_url, header
 from tillport.adapters.litestar.body import read_body
 from tillport.adapters.litestar.door import Door
 from tillport.adapters.litestar.orders import seed_order
@@ -28,7 +28,7 @@ def seed_handlers(door: Door) -> list[HTTPRouteHandler | ASGIRouteHandler]:
         """Charge as the seed's clients do, with the key in the URL."""
         if door.settings.app_id not in (None, request.path_params["app_id"]):
             raise NotFound("There is no such app here.", remedy="Check the <APP-ID> in the URL.")
-        return await _charge(door, request, caller_of_key(door.keys, request.path_params["api_key"]))
+        return await _charge(door, request, caller_of_url(door.keys, request.path_params["api_key"]))
 
     @post(f"{WITHOUT_KEY}/charge", status_code=200, include_in_schema=False)
     async def charge_without_key(request: AnyRequest) -> Response[bytes]:
