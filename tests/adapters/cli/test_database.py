@@ -72,6 +72,23 @@ def test_an_unknown_kind_of_database_is_refused(run, words: list[str]) -> None:
     assert "hunter2" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["db", "upgrade", "--database"],
+        ["erase", "cus_1", "--database"],
+        ["events", "forget", "--older-than", "90d", "--effects-database"],
+        ["effects", "list", "--database"],
+    ],
+    ids=" ".join,
+)
+def test_a_database_that_is_named_by_nothing_is_not_the_settings_own(run, words: list[str]) -> None:
+    assert run("db", "upgrade").returncode == 0
+    done = run(*words, "")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "The database URL is empty." in done.stderr
+
+
 @pytest.mark.parametrize("words", [["db", "upgrade"], ["status"], ["events", "list"], ["effects", "list"]])
 @pytest.mark.parametrize(
     "password", ["/hunter2", "hunter2/", "1/hunter2", "?hunter2", "#hunter2", "[hunter2"]

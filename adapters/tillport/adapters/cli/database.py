@@ -64,4 +64,4 @@ def _is_newer(revision: str | None, wanted: str) -> bool:
 
 
 def _url(database: str | None, config: Path | None) -> Secret:
-    return Secret(database) if database else read_settings(file=config).database_url
+    return Secret(database) if database is not None else read_settings(file=config).database_url

@@ -147,9 +147,10 @@ def existing_database(
 ) -> Secret:
     """Return the URL of a database that is read: reading must not make one, nor tables in somebody else's file.
 
+    A `database` that is empty names none, as an unset variable of a shell's would: nobody meant the settings' own by that.
     `check` raises `SettingsRefused` for what is not there.
     """
-    url = Secret(database) if database else read_settings(file=config).database_url
+    url = Secret(database) if database is not None else read_settings(file=config).database_url
     check(url)
     return url
 

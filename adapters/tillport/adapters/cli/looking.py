@@ -20,7 +20,7 @@ def with_effects(
     named = effects_database is not None
     # In the log's own file there may be none: `with_stores` looks for the log itself.
     check = check_effects if named else check_is_there
-    url = existing_database(effects_database or database, config, check=check)
+    url = existing_database(effects_database if named else database, config, check=check)
 
     async def joined(stores: Stores, clock: Clock) -> int:
         await stores.log.head()  # what is the matter with their database is told of the log first

@@ -49,7 +49,7 @@ def replay_events(
             database=database,
             config=config,
         )
-    url = Secret(messaging) if messaging else read_settings(file=config).messaging_url
+    url = Secret(messaging) if messaging is not None else read_settings(file=config).messaging_url
 
     async def work(stores: Stores, clock: Clock) -> int:
         where = await wanted.selector(stores.log, now=clock.now())

@@ -26,6 +26,8 @@ def problem_of(database_url: str) -> tuple[str, str] | None:
     >>> problem_of("postgresql://till:sec/ret@db/till")[0]
     "can't be read as postgresql://user:password@host:port/database."
     """
+    if not database_url:
+        return "is empty.", "Use sqlite:///file or postgresql://…."
     scheme = database_url.partition(":")[0].partition("+")[0]
     if scheme not in ("sqlite", "postgresql", "postgres"):
         return "has an unknown scheme.", "Use sqlite:///file or postgresql://…."
