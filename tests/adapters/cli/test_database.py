@@ -56,6 +56,28 @@ def test_the_sql_is_printed_without_a_database(run) -> None:
     assert 'CREATE TABLE "StripeEvents"' in done.stdout
 
 
+def test_only_the_sql_that_a_database_lacks_is_printed(run, tmp_path) -> None:
+    everything = run("db", "upgrade", "--sql").stdout
+    since = run("db", "upgrade", "--sql", "--after", "0001").stdout
+    assert "CREATE TABLE" in everything
+    assert "CREATE TABLE" not in since
+    with closing(sqlite3.connect(tmp_path / "tillport.sqlite3", isolation_level=None)) as file:
+        file.executescript(everything.partition("-- Running upgrade 0001 -> ")[0])
+        assert "revision 0001" in run("db", "check").stderr
+        file.executescript(since)
+    assert run("db", "check").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--sql", "--after", "0000"], "there is 0001, "), (["--after", "0001"], "--after goes with --sql")],
+)
+def test_a_revision_that_can_not_be_begun_after_is_refused(run, words: list[str], told: str) -> None:
+    done = run("db", "upgrade", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
 def test_a_database_that_is_not_there_is_told_without_its_password(run) -> None:
     done = run("db", "check", "--database", "postgresql://nobody:hunter2@127.0.0.1:9/none")
     assert done.returncode == 1

@@ -491,13 +491,20 @@ def upgrade(
         bool,
         Parameter(negative="", help="Only print the SQL of all migrations, and reach no database."),
     ] = False,
+    after: Annotated[
+        str | None,
+        Parameter(
+            help="With `--sql`: only what comes after this revision, as `tillport db check` tells it.",
+            show_default=False,
+        ),
+    ] = None,
     database: Database = None,
     config: Config = None,
 ) -> int:
     """Run the migrations that are missing, in one transaction. Safe while services are at work, and twice."""
     from tillport.adapters.cli.database import upgrade
 
-    return upgrade(as_sql=sql, database=database, config=config)
+    return upgrade(as_sql=sql, after=after, database=database, config=config)
 
 
 @db.command

@@ -4,17 +4,21 @@ from pathlib import Path
 
 from tillport.adapters.cli.events import existing_database
 from tillport.adapters.cli.terminal import complain, say
-from tillport.adapters.compose import Secret, read_settings
+from tillport.adapters.compose import Secret, SettingsRefused, read_settings
 from tillport.adapters.compose.database import check_database, database_sql, upgrade_database
 from tillport.adapters.compose.looking import check_is_there
 
 
-def upgrade(*, as_sql: bool, database: str | None, config: Path | None) -> int:
-    """Bring the tables up to date, or print the SQL of every migration."""
+def upgrade(*, as_sql: bool, after: str | None, database: str | None, config: Path | None) -> int:
+    """Bring the tables up to date, or print the SQL of every migration, or of those after a revision."""
     url = _url(database, config)
     if as_sql:
-        say(database_sql(url))
+        say(database_sql(url, after=after))
         return 0
+    if after is not None:
+        raise SettingsRefused(
+            "--after goes with --sql.", remedy="Without both, what is missing in the database is run."
+        )
     found = check_database(url)
     if _is_newer(found.revision, found.wanted):
         return 1

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tillport.adapters.compose.secret import Secret
+from tillport.adapters.compose.settings import SettingsRefused
 from tillport.adapters.compose.stores import readable, sqlite_path
 from tillport.ports.errors import TillportError
 
@@ -41,11 +42,22 @@ def check_database(database_url: Secret) -> "Check":
     return _on(database_url, check)
 
 
-def database_sql(database_url: Secret) -> str:
-    """Return the SQL of every migration, for people who run it themselves. Reaches no database."""
-    from tillport.adapters.sql.migrate import sql
+def database_sql(database_url: Secret, *, after: str | None = None) -> str:
+    """Return the SQL of every migration, or of those after a revision, for people who run it themselves.
 
-    return sql(_dialect(database_url))
+    Reaches no database. Raises `SettingsRefused` for a revision that there is not.
+    """
+    from tillport.adapters.sql.migrate import revisions, sql
+
+    dialect = _dialect(database_url)
+    if after is None:
+        return sql(dialect)
+    if after not in (known := revisions()):
+        raise SettingsRefused(
+            f"There is no revision {after[:40]!r}; there is {', '.join(known)}.",
+            remedy="`tillport db check` says at which one a database is.",
+        )
+    return sql(dialect, start=after)
 
 
 def _dialect(database_url: Secret) -> str:

@@ -114,6 +114,12 @@ def wanted_revision() -> str:
     return revision
 
 
+def revisions() -> list[str]:
+    """Return every migration that this version of Tillport brings, in their order."""
+    scripts = ScriptDirectory.from_config(_config())
+    return [script.revision for script in scripts.walk_revisions()][::-1]
+
+
 def _config(output: StringIO | None = None) -> Config:
     config = Config(output_buffer=output) if output is not None else Config()
     config.set_main_option("script_location", "tillport.adapters.sql:migrations")
