@@ -45,6 +45,30 @@ async def test_a_closed_transport_opens_again(server, transport):
     assert len(server.seen) == 2
 
 
+@pytest.mark.parametrize("scheme", ["http://", ""])
+async def test_the_environments_proxy_is_asked_for_a_tunnel(server, transport, monkeypatch, scheme):
+    monkeypatch.setenv("HTTPS_PROXY", scheme + server.url.removeprefix("http://"))
+    monkeypatch.delenv("https_proxy", raising=False)
+    server.will({"status": 403})
+    with pytest.raises(NotSent):
+        await transport.request_async("post", "https://stripe.test/v1", {"Authorization": "Bearer sk"}, "a=b")
+    [asked] = server.seen
+    assert (asked.method, asked.headers["host"]) == ("CONNECT", "stripe.test")
+    assert "authorization" not in asked.headers
+
+
+async def test_what_needs_no_proxy_goes_without_one(server, transport, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    server.will({"status": 200})
+    await transport.request_async("get", server.url, {})  # a simulator
+    monkeypatch.setenv("https_proxy", server.url)
+    monkeypatch.setenv("no_proxy", "stripe.example, 127.0.0.1")
+    with pytest.raises(NotSent):
+        await transport.request_async("get", "https://127.0.0.1:9", {})
+    assert [one.method for one in server.seen] == ["GET"]
+
+
 async def test_it_refuses_what_would_block(transport):
     with pytest.raises(NotImplementedError):
         transport.request("get", "http://127.0.0.1")

@@ -8,7 +8,8 @@ library's exception. Here:
 - `Lost`: a connection was had, and anything may have happened.
 
 Redirects are not followed (Stripe sends none, and a charge belongs to nobody else), answers are bounded in size and
-time, and the SDK's telemetry headers stay here. On Linux the kernel gives up as soon as we do (`TCP_USER_TIMEOUT`,
+time, and the SDK's telemetry headers stay here. A proxy that the environment names is taken, as the SDK's own clients do: a
+tunnel to it that is refused is no connection. On Linux the kernel gives up as soon as we do (`TCP_USER_TIMEOUT`,
 RFC 5482): else a cut network that heals could deliver a charge long after it was given up as lost.
 """
 
@@ -18,6 +19,8 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 import attrs
@@ -108,7 +111,13 @@ class AiohttpTransport(stripe.HTTPClient):
         problem = ""
         try:
             async with self._open().request(
-                method, url, headers=headers, data=post_data, allow_redirects=False, trace_request_ctx=track
+                method,
+                url,
+                headers=headers,
+                data=post_data,
+                allow_redirects=False,
+                proxy=_proxy_of(url),
+                trace_request_ctx=track,
             ) as response:
                 return await _read(response), response.status, response.headers
         except Exception as error:  # noqa: BLE001 - whatever broke, what matters is when; the caller is told
@@ -152,6 +161,18 @@ class AiohttpTransport(stripe.HTTPClient):
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._kernel_milliseconds)
         return made
+
+
+def _proxy_of(url: str) -> str | None:
+    """Return the proxy that `HTTPS_PROXY` names, unless `NO_PROXY` excepts the host. A simulator over HTTP has none.
+
+    Not by aiohttp's `trust_env`, which also looks for passwords in `.netrc` and refuses our own header beside one.
+    """
+    parts = urlsplit(url)
+    named = getproxies_environment().get("https")
+    if not named or parts.scheme != "https" or proxy_bypass(parts.hostname or ""):
+        return None
+    return named if "://" in named else f"http://{named}"
 
 
 async def _connected(_session: object, context: SimpleNamespace, _params: object) -> None:
