@@ -221,7 +221,7 @@ def test_test_events_never_pass_for_live_ones() -> None:
         Verifier([SECRET], livemode=False).verify(live, header(live), now=NOW)
 
 
-@pytest.mark.parametrize("secrets", [[], [""], ["whsec_x", " "], ["whsec_x\n"], ""])
+@pytest.mark.parametrize("secrets", [[], [""], ["whsec_x", " "], ["whsec_x\n"], "", ["whsec_"]])
 def test_a_till_that_could_not_verify_does_not_start(secrets: list[str] | str) -> None:
     with pytest.raises(NoSigningSecret):
         Verifier(secrets)

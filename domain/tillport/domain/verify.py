@@ -125,7 +125,7 @@ class VerifiedEvent(CarriesBody, frozen=True):
 class Verifier:
     """Verify webhooks under any of several secrets (a roll keeps two alive for up to a day).
 
-    Raises `NoSigningSecret` for an empty list or an empty secret: a till that can't verify does not start.
+    Raises `NoSigningSecret` for an empty list or an empty secret, a prefix alone included: a till that can't verify does not start.
 
     >>> import hashlib, hmac
     >>> body = (
@@ -148,7 +148,8 @@ class Verifier:
     ) -> None:
         if isinstance(secrets, str):  # a str is a sequence of one-letter secrets, which nobody means
             secrets = [secrets]
-        if not secrets or any(not secret.strip() for secret in secrets):
+        # Of an unset variable the prefix may be left (`whsec_$SECRET`), and everybody knows that.
+        if not secrets or any(not secret.strip().removeprefix("whsec_") for secret in secrets):
             raise NoSigningSecret(
                 "There is no webhook signing secret.",
                 remedy="Set it to the whsec_… value that Stripe shows for this endpoint (Developers > Webhooks).",

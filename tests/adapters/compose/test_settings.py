@@ -46,6 +46,7 @@ def test_nothing_at_all_is_refused_with_all_that_is_missing() -> None:
         ("STRIPE_PUBLISHABLE_KEY", "pk_live_abcdefgh", "different modes"),
         ("SIGNING_SECRETS", "", "no webhook could be verified"),
         ("SIGNING_SECRETS", "sk_test_abcdefgh", "no signing secret"),
+        ("SIGNING_SECRETS", "whsec_new,whsec_", "no signing secret"),
         ("CURRENCY", "", "There is no currency"),
         ("APP_KEYS", "short", "shorter than 16"),
         ("APP_KEYS", COMPLETE["TILLPORT_SERVER_KEYS"], "listed twice"),

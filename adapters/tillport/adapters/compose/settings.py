@@ -343,8 +343,10 @@ def _about_stripe(settings: Settings, name_of: Callable[[str], str]) -> list[str
             f"There is no signing secret, so no webhook could be verified. Set {name_of('signing_secrets')} to the "
             "whsec_… that Stripe shows for this endpoint (Developers > Webhooks)."
         )
-    elif not all(secret.startswith("whsec_") for secret in settings.signing_secrets):
-        found.append(f"A value in {name_of('signing_secrets')} is no signing secret. They start with whsec_.")
+    elif not all(re.fullmatch("whsec_.+", secret.reveal()) for secret in settings.signing_secrets):
+        found.append(
+            f"A value in {name_of('signing_secrets')} is no signing secret. They start with whsec_, and go on."
+        )
     if settings.currency is None:
         found.append(f"There is no currency. Set {name_of('currency')}, to usd for instance.")
     if settings.livemode and not settings.maximum_amount_minor:
