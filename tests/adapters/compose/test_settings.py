@@ -117,6 +117,7 @@ def test_every_courier_that_can_be_published_to_is_taken(url: str) -> None:
         ("MAXIMUM_AMOUNT_MINOR", "12.50", "minor units"),
         ("MAXIMUM_AMOUNT_MINOR", "-5", "minor units"),
         ("MAXIMUM_AMOUNT_MINOR", "usd:100,doubloon:3", "not a currency"),
+        ("MAXIMUM_AMOUNT_MINOR", "usd:100,USD:90000", "names a currency twice"),
         ("STRIPE_SECRET_KEY", "file:///there/is/no/such/file", "can't be read"),
         ("HOST", "\udcff", "is not UTF-8"),
         ("APP_KEYS", "app-key-of-a-web-page\udcff", "is not UTF-8"),

@@ -98,11 +98,15 @@ def _amount(value: object) -> int:
 def _amounts(value: object) -> Mapping[str, int]:
     """Read `100000`, which is about the currency of the settings, or `usd:100000,jpy:90000`."""
     if isinstance(value, dict):
-        return {_currency(currency): _amount(amount) for currency, amount in value.items()}
-    if isinstance(value, str) and ":" in value:
+        limits = [(_currency(currency), _amount(amount)) for currency, amount in value.items()]
+    elif isinstance(value, str) and ":" in value:
         pairs = [pair.partition(":") for pair in value.replace(",", " ").split()]
-        return {_currency(currency): _amount(amount) for currency, _, amount in pairs}
-    return {"": _amount(value)}
+        limits = [(_currency(currency), _amount(amount)) for currency, _, amount in pairs]
+    else:
+        return {"": _amount(value)}
+    if len(dict(limits)) < len(limits):
+        raise ValueError("names a currency twice")
+    return dict(limits)
 
 
 def _limits(limits: Mapping[str, int] | int) -> Mapping[str, int]:
