@@ -196,7 +196,20 @@ def test_the_key_decides_whether_real_money_moves(clock, key, live):
 
 
 @pytest.mark.parametrize(
-    "address", ["", "api.stripe.com", "ftp://x", "http://", "https://u@x", "https://x?y"]
+    "address",
+    [
+        "",
+        "api.stripe.com",
+        "ftp://x",
+        "http://",
+        "https://u@x",
+        "https://x?y",
+        "https://x#y",
+        "http://[x",
+        "http://x:99999",
+        "http://x:y",
+        "http://x y",
+    ],
 )
 def test_an_address_that_is_none_is_refused(clock, address):
     with pytest.raises(GatewayMisconfigured):

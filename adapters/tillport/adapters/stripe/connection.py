@@ -181,8 +181,12 @@ def livemode_of(secret_key: str) -> bool:
 
 
 def _checked_address(base_address: str, *, livemode: bool) -> str:
-    parts = urlsplit(base_address)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+    try:
+        parts = urlsplit(base_address)
+        usable = parts.hostname and parts.port != 0 and not (parts.query or parts.fragment or parts.username)
+    except ValueError:  # an IPv6 address or a port that is none
+        usable = False
+    if not usable or re.fullmatch("(?i:https?)://[!-~]+", base_address) is None:
         raise GatewayMisconfigured(
             "The Stripe base address is no http(s) URL.", remedy=f"Leave it out, or set it like {STRIPE_API}."
         )
