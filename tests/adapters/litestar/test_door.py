@@ -123,6 +123,17 @@ async def test_a_stopped_door_is_not_ready_and_admits_no_stream(world):
         assert (await client.get("/health")).status_code == 200
 
 
+async def test_an_application_that_is_started_again_is_ready_again(world):
+    door = Door(world.till, world.keys)
+    app = Litestar([till_router(door)], lifespan=[door.lifespan], logging_config=None, openapi_config=None)
+    for _ in range(2):
+        async with (
+            app.lifespan(),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://till.test") as client,
+        ):
+            assert (await client.get("/ready")).status_code == 200
+
+
 async def test_a_stream_that_is_admitted_just_before_the_stop_ends_as_others_do(world, monkeypatch):
     admit = Streams.admit
 

@@ -51,7 +51,12 @@ class Door:
 
     @asynccontextmanager
     async def lifespan(self, _app: Litestar) -> AsyncIterator[None]:
-        """On the way out, wait for the charges under way. Give it to Litestar as the last of its `lifespan`."""
+        """On the way out, wait for the charges under way. Give it to Litestar as the last of its `lifespan`.
+
+        It may be entered again: tests start one application many times.
+        """
+        self.streams.begin()
+        self.unfinished.begin()
         try:
             yield
         finally:

@@ -32,6 +32,10 @@ class Streams:
         if self.stopped:
             task.cancel()
 
+    def begin(self) -> None:
+        """Admit them, after a stop too."""
+        self.stopped = False
+
     def stop(self) -> None:
         """End them all, and admit no more."""
         self.stopped = True

@@ -48,6 +48,10 @@ class Unfinished:
                 remedy="Send this very request again in a moment. Do not pay again with another token or key.",
             ) from None
 
+    def begin(self) -> None:
+        """Leave alone whoever is cancelled, after a stop too."""
+        self._stopping = False
+
     def stop(self) -> None:
         """Answer whoever is cancelled from now on."""
         self._stopping = True
