@@ -7,9 +7,10 @@ from contextlib import aclosing
 import attrs
 import pytest
 
-from tillport.adapters.compose import Secret
+from tillport.adapters.compose import Secret, open_stores, system_clock
 from tillport.adapters.sql.postgres_store import PostgresStore
 from tillport.adapters.sql.testing import PostgresServer
+from tillport.ports.effects import Standing
 from tillport.ports.selector import Compare
 
 
@@ -34,3 +35,11 @@ async def test_two_services_on_one_database_behave_as_one(town, postgres_url: st
         async with asyncio.timeout(15):
             while sorted(work.published for work in (one.relay, two.relay)) != [0, recorded]:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+
+
+async def test_a_service_on_postgresql_tells_of_the_effects_beside_its_log(town, postgres_url: str) -> None:
+    async with aclosing(PostgresStore(postgres_url)) as store:
+        await store.create_tables()
+        await store.fetch("INSERT INTO tillport_effect_handlers (handler, position) VALUES ('book', 7)")
+    async with open_stores(postgres_url, system_clock()) as stores:
+        assert list(await stores.standings()) == [Standing(handler="book", position=7)]

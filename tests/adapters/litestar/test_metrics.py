@@ -2,6 +2,9 @@
 
 import asyncio
 import re
+import sqlite3
+from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,8 +12,12 @@ import pytest
 from high_street import DAY, SHOP, Town
 from litestar import Litestar
 
-from tillport.adapters.compose import Secret
+from tillport.adapters.compose import Secret, Service, run_effects
 from tillport.adapters.litestar.metrics import Metric, exposition
+from tillport.adapters.sql.effects_stacks import DbapiEffectQueue
+from tillport.domain.handlers import Handlers, Retries
+from tillport.ports.effects import EffectQueue
+from tillport.ports.event_log import Event
 from tillport.ports.money import Money
 from tillport.ports.payments import ChargeOrder
 
@@ -108,6 +115,61 @@ async def test_an_outage_of_the_database_is_told_beside_what_the_process_knows(t
         assert found["tillport_store_up"] == 0
         assert "tillport_relay_lag_seconds" not in found, "what is not known is not said to be 0"
         assert "tillport_ingest_waiting_events" in found
+
+
+async def give_up(handler: str, queue: EffectQueue[Any], service: Service) -> None:
+    """Have a handler fail for good on the first event that it gets."""
+    handlers = Handlers[Any]()
+
+    @handlers.on("charge.succeeded", name=handler, from_start=True, retries=Retries(most_tries=1))
+    def fails(_transaction: Any, _event: Event) -> None:
+        raise ValueError("no such customer")
+
+    async with run_effects(
+        handlers, queue, stores=service.stores, clock=service.clock, run_loops=False
+    ) as effects:
+        await effects.enlisters[0].step()
+        await effects.workers[0].step()
+        assert effects.workers[0].dead == 1
+
+
+async def test_dead_letters_beside_the_log_are_told_by_a_service_that_runs_no_handlers(town: Town) -> None:
+    async with (
+        town.till() as service,
+        aclosing(DbapiEffectQueue(lambda: sqlite3.connect(town.path), threads=1)) as queue,
+    ):
+        await town.charge(service)
+        await town.deliver(service)
+        await give_up("book the order", queue, service)
+        found = numbers(await scrape(service.app()))
+    assert found['tillport_dead_letters{handler="book the order"}'] == 1
+    assert found['tillport_effects_due{handler="book the order"}'] == 0
+
+
+async def test_a_queue_that_is_handed_in_is_told_of_in_place_of_the_effects_beside_the_log(
+    town: Town, tmp_path: Path
+) -> None:
+    async with (
+        town.till() as service,
+        aclosing(DbapiEffectQueue(lambda: sqlite3.connect(tmp_path / "shop.sqlite3"), threads=1)) as queue,
+    ):
+        await town.charge(service)
+        await town.deliver(service)
+        await queue.create_tables()
+        await give_up("book the order", queue, service)
+        assert not [name for name in numbers(await scrape(service.app())) if "dead_letters" in name]
+        found = numbers(await scrape(service.app(effects=queue)))
+    assert found['tillport_dead_letters{handler="book the order"}'] == 1
+
+
+async def test_a_file_without_tables_of_effects_has_no_dead_letters(town: Town) -> None:
+    async with town.till() as service:
+        await town.charge(service)
+        town.change("DROP TABLE tillport_effects")
+        town.change("DROP TABLE tillport_effect_handlers")
+        found = numbers(await scrape(service.app()))
+    assert found["tillport_store_up"] == 1
+    assert not [name for name in found if "dead_letters" in name]
 
 
 async def test_effects_that_are_away_do_not_hide_how_the_log_fares(

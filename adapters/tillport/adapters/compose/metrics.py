@@ -20,18 +20,22 @@ EFFECTS_SECONDS: Final = 2.0
 
 
 def metrics_of(service: "Service", *, effects: EffectQueue[Any] | None = None) -> "HTTPRouteHandler":
-    """Return the handler of `GET /metrics` for a service, and for the queue of effects. Needs `tillport[litestar]`."""
+    """Return the handler of `GET /metrics` for a service, and for the queue of effects. Needs `tillport[litestar]`.
+
+    Without a queue it tells of the effects that are kept in the log's own database.
+    """
     from tillport.adapters.litestar.metrics import metrics_handler
     from tillport.adapters.litestar.within import within
 
+    stores = service.stores
+    standings = stores.standings if effects is None else effects.standings
+
     async def status() -> Status:
-        stores = service.stores
         found = await take_status(stores.log, stores.cursors, stores.attempts, now=service.clock.now())
-        if effects is None:
+        if standings is None:
             return found
         try:
-            standings = await within(EFFECTS_SECONDS, effects.standings())
-            return attrs.evolve(found, standings=tuple(standings))
+            return attrs.evolve(found, standings=tuple(await within(EFFECTS_SECONDS, standings())))
         except (LogUnavailable, TimeoutError):
             return found  # another database, perhaps: that it is away must not hide how the log fares
 

@@ -64,7 +64,7 @@ class Service:
     def app(self, *, effects: EffectQueue[Any] | None = None) -> "Litestar":
         """Make the HTTP application of this service. Needs `tillport[litestar]`.
 
-        `/metrics` tells of `effects` too, if the embedder hands its queue in.
+        `/metrics` tells of `effects` too, if the embedder hands its queue in; else of those in the log's own database.
         """
         return self.face(effects=effects).app
 

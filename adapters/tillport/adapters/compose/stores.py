@@ -1,9 +1,11 @@
 """Open the store that a database URL names: event log, ledger and cursors, and how they are closed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -16,6 +18,7 @@ from tillport.ports.attempts import AttemptBook
 from tillport.ports.clock import Clock
 from tillport.ports.cursors import Cursors
 from tillport.ports.doorbell import Doorbell
+from tillport.ports.effects import Standing
 from tillport.ports.event_log import EventLog
 from tillport.ports.ledger import ChargeLedger
 
@@ -31,6 +34,8 @@ class Stores:
     doorbell: Doorbell
     log_rings: bool = False
     """Whether `log` rings the doorbell by itself for what is recorded through it."""
+    standings: Callable[[], Coroutine[Any, Any, Sequence[Standing]]] | None = None
+    """Tells how the handlers fare whose effects are kept beside the log, if it is a database that may hold some."""
 
 
 def sqlite_path(database_url: str) -> Path:
@@ -88,6 +93,7 @@ async def _sqlite(path: Path, clock: Clock, *, writes_apart: bool) -> AsyncItera
     from tillport.adapters.sql.own_events import OwnEvents
     from tillport.adapters.sql.sqlite import SqliteCursors, SqliteEventLog, SqliteLedger
     from tillport.adapters.sql.sqlite_attempts import sqlite_attempts
+    from tillport.adapters.sql.sqlite_standings import sqlite_standings
     from tillport.adapters.sql.sqlite_store import SqliteStore
 
     store = SqliteStore(path, writes_apart=writes_apart)
@@ -98,6 +104,7 @@ async def _sqlite(path: Path, clock: Clock, *, writes_apart: bool) -> AsyncItera
             cursors=SqliteCursors(store),
             attempts=sqlite_attempts(store),
             doorbell=LocalDoorbell(clock),
+            standings=partial(sqlite_standings, store),
         )
     finally:
         await store.aclose()
@@ -109,6 +116,7 @@ async def _postgres(url: str, clock: Clock, *, all_placed: bool) -> AsyncIterato
     from tillport.adapters.sql.postgres import PostgresCursors, PostgresEventLog, PostgresLedger
     from tillport.adapters.sql.postgres_attempts import postgres_attempts
     from tillport.adapters.sql.postgres_doorbell import PostgresDoorbell
+    from tillport.adapters.sql.postgres_standings import postgres_standings
     from tillport.adapters.sql.postgres_store import PostgresStore, StoreUnavailable, ValuesRefused
 
     store = PostgresStore(url)
@@ -128,6 +136,7 @@ async def _postgres(url: str, clock: Clock, *, all_placed: bool) -> AsyncIterato
             attempts=postgres_attempts(store),
             doorbell=bell,
             log_rings=True,
+            standings=partial(postgres_standings, store),
         )
     finally:
         tending.cancel()
