@@ -29,3 +29,11 @@ def test_no_text_breaks_the_parser(text: str) -> None:
     with pytest.raises(InvalidSelector) as refused:
         parse_selector(text)
     assert refused.value.remedy
+
+
+@pytest.mark.parametrize("text", ["created = '1700000000'", "received_at = '1'", "colour = 'red'"])
+def test_a_refusal_advises_only_what_is_then_taken(text: str) -> None:
+    with pytest.raises(InvalidSelector) as refused:
+        parse_selector(text)
+    advised = refused.value.remedy.removeprefix("Compare one of ").partition(" with")[0].split(", ")
+    assert [parse_selector(f"{name} = 'x'").field for name in advised] == advised

@@ -1,12 +1,12 @@
 """Read a selector: the text a client sends becomes the tree of `tillport.ports.selector`.
 
-The language so far is the seed's one form, `id = '<transaction id>'`, with SQL's quoting: a quote inside the text
-is doubled.
+The language so far is the seed's one form, `id = '<transaction id>'`, of each field that is text, with SQL's quoting: a
+quote inside the text is doubled.
 """
 
 import re
 
-from tillport.ports.selector import Compare, InvalidSelector
+from tillport.ports.selector import TEXT_FIELDS, Compare, InvalidSelector
 
 MAX_CHARACTERS = 1_000
 _EQUALS = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*'((?:[^']|'')*)'\s*")
@@ -28,5 +28,11 @@ def parse_selector(text: str) -> Compare:
         raise InvalidSelector(
             "The selector can't be read.",
             remedy="Write it as id = 'ch_…', with single quotes around the transaction id.",
+        )
+    if found[1] not in TEXT_FIELDS:
+        # Not the tree's own words: what it says of times can't be written in this language.
+        raise InvalidSelector(
+            f"A selector can't speak of {found[1][:40]!r}.",
+            remedy=f"Compare one of {', '.join(sorted(TEXT_FIELDS))} with = and a text in single quotes.",
         )
     return Compare(found[1], "=", found[2].replace("''", "'"))
