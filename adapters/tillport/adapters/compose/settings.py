@@ -271,7 +271,7 @@ class Settings:
 
     @property
     def amount_minor_max(self) -> Mapping[str, int]:
-        """The largest charge per currency. In test mode a till that sets none takes what Stripe takes."""
+        """The largest charge per currency. In test mode a till that sets none takes its own currency alone, up to `CEILING_MINOR`."""
         currency = self.currency or ""
         limits = {name or currency: amount for name, amount in self.maximum_amount_minor.items()}
         return limits or {currency: _payable(CEILING_MINOR, currency)}
