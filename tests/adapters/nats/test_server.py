@@ -1,5 +1,6 @@
 """The server for tests leaves no process behind, even when whoever started it is killed outright."""
 
+import socket
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from processes import lives
 
+from tillport.adapters.conformance.proxy import TcpProxy
 from tillport.adapters.nats.testing import NatsServer
 
 KILLED = """
@@ -40,6 +42,36 @@ def test_a_killed_test_runner_leaves_no_server_behind(also: str, tmp_path: Path)
         time.sleep(0.05)
     with NatsServer(tmp_path) as again:
         assert again.running, "and its store can be used"
+
+
+def is_free(port: int) -> bool:
+    """Tell whether somebody who needs a port could be given this one."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the server could not have it itself")
+def test_nobody_is_given_the_port_of_a_server_that_is_down(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path)
+    assert not is_free(server.port)
+    with server:
+        server.kill()
+        assert not is_free(server.port)
+        server.start()
+    assert is_free(server.port)
+
+
+async def test_nobody_is_given_the_port_of_a_proxy_that_is_cut() -> None:
+    async with TcpProxy(target_port=9) as proxy:
+        await proxy.cut()
+        if sys.platform == "linux":
+            assert not is_free(proxy.port)
+        await proxy.heal()
+    assert is_free(proxy.port)
 
 
 def test_a_server_that_ended_in_order_leaves_no_watch(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +15,11 @@ from typing import Self
 
 from processes import children_of
 
+from tillport.adapters.sql.testing import held_port
+
 APP_KEY = "app-key-of-the-wreck"
 SERVER_KEY = "server-key-of-the-wreck"
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0  # a start took twenty on a machine at a load of 10
 
 
 class ServiceProcess:
@@ -32,9 +34,9 @@ class ServiceProcess:
         log: Path,
         messaging_url: str = "memory:",
     ) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        holder = held_port()  # between two lives, and before the first, nobody else is to be given it
+        self.port = int(holder.getsockname()[1])
+        self._let_go_of_the_port = weakref.finalize(self, holder.close)
         self.kills = 0
         self.writer_kills = 0
         self._log = log

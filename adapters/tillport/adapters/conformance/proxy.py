@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -55,6 +56,8 @@ class TcpProxy:
         self.connections = 0
         """How many were accepted so far."""
         self._port = 0
+        self._holder: socket.socket | None = None
+        """Bound to the port and deaf, so that nobody else is given it while it is cut."""
         self._pairs: set[_Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
@@ -68,6 +71,13 @@ class TcpProxy:
 
     async def start(self) -> None:
         """Listen. Does nothing if it does already."""
+        if (
+            self._holder is None and sys.platform == "linux"
+        ):  # where it keeps away others, and not a server that names it
+            self._holder = socket.socket()
+            self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._holder.bind(("127.0.0.1", self._port))
+            self._port = self._holder.getsockname()[1]
         if self._server is None:
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
             self._port = self._server.sockets[0].getsockname()[1]
@@ -75,6 +85,9 @@ class TcpProxy:
     async def close(self) -> None:
         """Reset every connection and stop listening."""
         await self.cut()
+        if self._holder is not None:
+            self._holder.close()
+            self._holder = None
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -51,6 +52,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def held_port() -> socket.socket:
+    """Return a socket that is bound to a free loopback port and does not listen.
+
+    Until it is closed, the kernel gives the port to nobody who asks for any, in no process: not while a server starts,
+    nor while it is down. A server that asks for this very one gets it (both with SO_REUSEADDR, on Linux).
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
+
+
 class NatsServer:
     """A server with JetStream, whose messages live under `folder` and survive `kill` and `stop`.
 
@@ -78,7 +91,11 @@ class NatsServer:
         self._login = {"user": user, "password": password, "token": token}
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        holder = held_port()
+        self.port = int(holder.getsockname()[1])
+        self._let_go_of_the_port = weakref.finalize(self, holder.close)
+        if sys.platform != "linux":  # where a bound socket would keep the server itself away
+            self._let_go_of_the_port()
 
     @property
     def url(self) -> str:
@@ -163,6 +180,7 @@ class NatsServer:
     ) -> None:
         self.thaw()
         self.stop()
+        self._let_go_of_the_port()
 
     def _watch_over(self, pid: int, settings: Path) -> None:
         self._end_watch()  # of a server that ended by itself

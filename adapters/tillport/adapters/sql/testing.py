@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -79,6 +80,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def held_port() -> socket.socket:
+    """Return a socket that is bound to a free loopback port and does not listen.
+
+    Until it is closed, the kernel gives the port to nobody who asks for any, in no process: not while a server starts,
+    nor while it is down. A server that asks for this very one gets it (both with SO_REUSEADDR, on Linux).
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
+
+
 class PostgresServer:
     """A server with a cluster of its own, which survives `kill` and `stop` and goes when the context ends.
 
@@ -89,7 +102,11 @@ class PostgresServer:
     """
 
     def __init__(self, *, version: int | None = None, settings: Mapping[str, str] | None = None) -> None:
-        self.port = free_port()
+        holder = held_port()
+        self.port = int(holder.getsockname()[1])
+        self._let_go_of_the_port = weakref.finalize(self, holder.close)
+        if sys.platform != "linux":  # where a bound socket would keep the server itself away
+            self._let_go_of_the_port()
         self._settings = {**_SETTINGS, **(settings or {}), "port": str(self.port)}
         self._user = "nobody" if os.geteuid() == 0 else None
         self._folder = Path(tempfile.mkdtemp(prefix="tillport-pg-"))
@@ -222,6 +239,7 @@ class PostgresServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()  # nothing of it is used again, so it need not write anything down
+        self._let_go_of_the_port()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _initialise(self) -> None:
