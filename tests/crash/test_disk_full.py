@@ -127,7 +127,7 @@ def test_sqlite_on_a_full_disk_loses_nothing_and_recovers(small_disk, serve) -> 
     assert door.acknowledged, "and not from the start"
     assert door.acknowledged <= set(in_sqlite(path))
     disk.resize(64 * MEGABYTE)
-    door.send_again(seconds=20)
+    door.send_again(seconds=60)
     judge(door, in_sqlite(path), sent)
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -152,7 +152,7 @@ def test_postgresql_with_no_room_for_its_tables_loses_nothing_and_recovers(small
         rows = 'SELECT event_id FROM "StripeEvents"'
         assert door.acknowledged <= set(server.psql(rows, database="till").split())
         disk.resize(200 * MEGABYTE)
-        door.send_again(seconds=20)
+        door.send_again(seconds=60)
         judge(door, server.psql(rows, database="till").split(), sent)
 
 
@@ -176,5 +176,5 @@ def test_postgresql_with_no_room_for_its_journal_loses_nothing_and_recovers(smal
         server.start()
         rows, name = 'SELECT event_id FROM "StripeEvents"', url.rpartition("/")[2]
         assert door.acknowledged <= set(server.psql(rows, database=name).split())
-        door.send_again(seconds=30)
+        door.send_again(seconds=60)
         judge(door, server.psql(rows, database=name).split(), sent)

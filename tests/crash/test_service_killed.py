@@ -20,6 +20,8 @@ from tillport.simulator.server import Server
 
 # Sockets whose other end was killed in mid-word are closed by the garbage collector, here and in the simulator.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+patient = pytest.mark.timeout(400)
+"""On a crowded machine a start takes seconds, and coming to rest a minute."""
 
 RETRIES = (0.2, 0.4, 0.8, *([1.0] * 120))
 BAD_DAY = Faults(
@@ -68,16 +70,33 @@ class Wreck:
         self.service.stop()
         self.server.stop()
 
-    def shop(self, seconds: float, *, shoppers: int, pause: tuple[float, float]) -> list[Purchase]:
-        """Let people shop while one is killed after the other, again and again; then let everything come to rest."""
+    def shop(
+        self,
+        seconds: float,
+        *,
+        shoppers: int,
+        pause: tuple[float, float],
+        kills: int = 0,
+        writer_kills: int = 0,
+    ) -> list[Purchase]:
+        """Let people shop while one is killed after the other, again and again; then let everything come to rest.
+
+        For so long, and until so many were killed and somebody noticed: on a crowded machine a start takes seconds.
+        """
         people = [
             Shopper(f"shopper{n}", self.simulator, lambda: self.service.port, seed=n) for n in range(shoppers)
         ]
         for person in people:
             person.start()
+
+        def unnoticed() -> bool:
+            asked = (purchase.asked for person in people for purchase in list(person.purchases))
+            missed = self.service.kills < kills or self.service.writer_kills < writer_kills
+            return missed or max(asked, default=0) < 2
+
         writers_turn = cycle([False, True, False])
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end or (kills and unnoticed()):
             time.sleep(self.random.uniform(*pause))
             if next(writers_turn):
                 self.service.kill_writer()
@@ -97,7 +116,7 @@ class Wreck:
         """End the bad day and wait until Stripe has nothing left to say and the service nothing left to do."""
         self.simulator.set_faults(Faults())
         self.simulator.account.faults.script.clear()
-        return rest(self.simulator, lambda: read_sqlite(self.database), seconds=60)
+        return rest(self.simulator, lambda: read_sqlite(self.database), seconds=120)
 
 
 @pytest.fixture
@@ -121,40 +140,45 @@ def judge(wreck: Wreck, purchases: list[Purchase]) -> None:
     assert problems(wreck.simulator, wreck.acknowledged, purchases, books) == []
 
 
+@patient
 def test_a_service_killed_again_and_again_loses_and_doubles_nothing(wreck: Wreck) -> None:
-    purchases = wreck.shop(6, shoppers=4, pause=(0.1, 0.8))
-    assert wreck.service.kills >= 2
-    assert wreck.service.writer_kills >= 1
+    purchases = wreck.shop(6, shoppers=4, pause=(0.1, 0.8), kills=2, writer_kills=1)
     judge(wreck, purchases)
 
 
 @pytest.mark.campaign(seconds=1800)
 def test_a_long_campaign_of_kills(wreck: Wreck, campaign_seconds: float) -> None:
-    purchases = wreck.shop(campaign_seconds, shoppers=6, pause=(0.05, 1.0))
+    purchases = wreck.shop(campaign_seconds, shoppers=6, pause=(0.05, 1.0), kills=1)
     judge(wreck, purchases)
 
 
+@patient
 @pytest.mark.parametrize("delay_seconds", [0.0, 0.1, 0.3])
 def test_a_charge_whose_service_dies_around_the_call_is_neither_doubled_nor_forgotten(
     wreck: Wreck, delay_seconds: float
 ) -> None:
     wreck.simulator.set_faults(Faults())
-    wreck.simulator.script(Fault(kind="slow", method="POST", path="/v1/payment_intents", seconds=0.6))
+    # Not so slow that the service would give it up (`PATIENCE`), and slow enough to be killed while it waits.
+    wreck.simulator.script(Fault(kind="slow", method="POST", path="/v1/payment_intents", seconds=1.2))
     person = Shopper("only", wreck.simulator, lambda: wreck.service.port, seed=5, cards=CARDS[:1])
     person.start()
     person.enough()  # after the first purchase
-    time.sleep(0.05 + delay_seconds)
+    while not wreck.simulator.charges.list().data:  # the money has moved, and nobody knows yet
+        assert person.is_alive()
+        time.sleep(0.01)
+    time.sleep(delay_seconds)
     wreck.service.kill()
     wreck.service.start()
-    person.join(60)
+    person.join(120)
     wreck.rest()
     judge(wreck, person.purchases)
 
 
+@patient
 def test_the_checker_finds_what_is_wrong(wreck: Wreck) -> None:
     """The negative control: the same books with a row torn out, a charge doubled, an answer changed."""
     wreck.simulator.set_faults(Faults())
-    purchases = wreck.shop(0, shoppers=1, pause=(0, 0)) or wreck.shop(0.1, shoppers=1, pause=(0, 0))
+    purchases = wreck.shop(0, shoppers=1, pause=(0, 0))
     books = read_sqlite(wreck.database)
     assert problems(wreck.simulator, wreck.acknowledged, purchases, books) == []
     torn = Books(rows=books.rows[1:], attempts=books.attempts, relayed=books.relayed)

@@ -26,7 +26,7 @@ class Listener(threading.Thread):
 
     def run(self) -> None:
         while not self._enough.is_set():
-            connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=3)
+            connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=10)
             try:
                 connection.request(
                     "GET",

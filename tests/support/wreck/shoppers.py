@@ -32,7 +32,7 @@ class Purchase:
 
 
 class Shopper(threading.Thread):
-    """Buy one thing after another, until told to stop; finish the last one.
+    """Buy one thing after another, until told to stop; finish the last one. One thing is bought in any case.
 
     `port` says where the shop is at the moment: there may be several, and they come and go.
     """
@@ -59,6 +59,7 @@ class Shopper(threading.Thread):
 
     def run(self) -> None:
         try:
+            self._buy()  # whoever started it may have told it to stop before it got this far
             while not self._enough.is_set():
                 self._buy()
         except BaseException as failure:
