@@ -49,7 +49,7 @@ class ThroughProxy:
         self.channel = self.another()
 
     def another(self) -> NatsChannel:
-        return NatsChannel(Access(servers=self.url, connect_seconds=2), answer_seconds=3)
+        return NatsChannel(Access(servers=self.url, connect_seconds=5), answer_seconds=10)
 
     async def received(self) -> Sequence[Message]:
         return await stored(self.server)

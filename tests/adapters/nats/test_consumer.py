@@ -62,7 +62,7 @@ async def test_a_consumer_may_come_before_the_stream_and_before_the_server(tmp_p
         with server:
             await asyncio.sleep(0.2)
             await publish(server, 1)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert (await waiting).message.id == "evt_1"
 
 
@@ -112,9 +112,11 @@ async def test_a_network_that_swallows_everything_is_noticed(nats_server: NatsSe
         async with NatsConsumer(access, name="a", retry_seconds=0.05) as consumer:
             await hear(consumer, 1)
             proxy.black_hole()
-            waiting = asyncio.ensure_future(consumer.next(seconds=30))
-            await asyncio.sleep(7)
-            assert proxy.connections > 1, "after two and a half heartbeats the connection is given up"
+            waiting = asyncio.ensure_future(consumer.next(seconds=90))
+            # After two and a half heartbeats the connection is given up, and not when its pings have run out (30 s).
+            async with asyncio.timeout(20):
+                while proxy.connections == 1:  # noqa: ASYNC110 - the proxy tells nobody
+                    await asyncio.sleep(0.05)
             await proxy.heal()
             await publish(nats_server, 2)
             found = await waiting
@@ -148,13 +150,14 @@ async def test_what_this_process_acknowledged_is_not_handed_out_again(nats_serve
     stream = StreamSettings(duplicate_window_seconds=0.2)
     async with NatsChannel(Access(servers=nats_server.url), stream=stream) as channel:
         await channel.publish([message(1)])
-        await asyncio.sleep(0.5)
-        await channel.publish([message(1), message(2)])
-    client = await nats.connect(nats_server.url)
-    try:
-        assert (await client.jetstream().stream_info("STRIPE")).state.messages == 3
-    finally:
-        await client.close()
+        client = await nats.connect(nats_server.url)
+        try:
+            while (await client.jetstream().stream_info("STRIPE")).state.messages < 2:
+                await asyncio.sleep(0.05)
+                await channel.publish([message(1)])  # until the server has forgotten that it has it
+        finally:
+            await client.close()
+        await channel.publish([message(2)])
     async with consumer_of(nats_server) as consumer:
         assert [one.id for one in await hear(consumer, 2)] == ["evt_1", "evt_2"]
 
@@ -221,10 +224,15 @@ async def test_a_consumer_that_an_older_version_made_keeps_its_place_and_hears_o
         await client.flush()
         async with consumer_of(nats_server, stream=SHARED, ack_wait_seconds=1) as consumer:
             assert [one.id for one in await hear(consumer, 1)] == ["evt_2"]
-            assert await consumer.next(seconds=2) is None, "and what is not ours does not come again either"
-        told = await jetstream.consumer_info("SHARED", "a")
+            told = await jetstream.consumer_info("SHARED", "a")
+            async with asyncio.timeout(30):
+                while (
+                    told.num_ack_pending
+                ):  # what is not ours and was left open comes again, once, and not to us
+                    assert await consumer.next(seconds=0.2) is None
+                    told = await jetstream.consumer_info("SHARED", "a")
         assert told.config.filter_subjects == ["pay.*"]
-        assert (told.num_pending, told.num_ack_pending) == (0, 0)
+        assert told.num_pending == 0
     finally:
         await client.close()
 
@@ -261,42 +269,54 @@ async def test_what_is_not_selected_stands_in_nobodys_way(nats_server: NatsServe
         assert found.message.id == "evt_2"
 
 
-@pytest.mark.parametrize(("most_unacknowledged", "in_order"), [(1, True), (1000, False)])
-async def test_two_processes_of_one_name_keep_the_order_only_one_at_a_time(
-    nats_server: NatsServer, most_unacknowledged: int, in_order: bool
-) -> None:
+async def test_two_processes_of_one_name_keep_the_order_one_at_a_time(nats_server: NatsServer) -> None:
+    wanted = [f"evt_{number}" for number in range(0, 60, 3)]
     done: list[str] = []
+    finished = asyncio.Event()
 
     async def work(consumer: NatsConsumer, work_seconds: float) -> None:
-        while (found := await consumer.next(seconds=1.5)) is not None:
+        async for found in consumer:
             await asyncio.sleep(work_seconds)
             done.append(found.message.id)
             await found.ack()
+            if len(done) == len(wanted):
+                finished.set()
 
-    options = {"most_unacknowledged": most_unacknowledged, "batch": 4}
+    options = {"most_unacknowledged": 1, "batch": 4}
     async with consumer_of(nats_server, **options) as quick, consumer_of(nats_server, **options) as slow:
         working = asyncio.gather(work(quick, 0.001), work(slow, 0.03))
         await publish(nats_server, *range(0, 60, 3))
-        await working
-    wanted = [f"evt_{number}" for number in range(0, 60, 3)]
-    assert sorted(done) == sorted(wanted)
-    assert (done == wanted) is in_order
+        async with asyncio.timeout(60):
+            await finished.wait()
+    await working
+    assert done == wanted
+
+
+async def test_two_processes_of_one_name_may_work_on_one_payment_at_once(nats_server: NatsServer) -> None:
+    """What the test above is worth: unless one at a time is asked for, nobody waits for the older of two."""
+    await publish(nats_server, *range(0, 60, 3))
+    async with consumer_of(nats_server, batch=4) as one, consumer_of(nats_server, batch=4) as other:
+        older = await one.next(seconds=30)
+        younger = await other.next(seconds=30)
+        assert older is not None
+        assert younger is not None
+        assert (older.message.id, younger.message.id) == ("evt_0", "evt_12")
 
 
 async def test_what_waits_its_turn_is_not_sent_again_while_a_slow_handler_works(
     nats_server: NatsServer,
 ) -> None:
-    await publish(nats_server, *range(8))
+    await publish(nats_server, *range(40))
     attempts = []
-    async with consumer_of(nats_server, ack_wait_seconds=1) as consumer:
-        while len(attempts) < 8:
-            found = await consumer.next(seconds=10)
+    async with consumer_of(nats_server, ack_wait_seconds=3) as consumer:
+        while len(attempts) < 40:  # which takes longer than that, and none of them nearly as long
+            found = await consumer.next(seconds=30)
             assert found is not None
             attempts.append(found.attempt)
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.1)
             await found.ack()
-        assert await consumer.next(seconds=1.5) is None
-    assert attempts == [1] * 8
+    assert attempts == [1] * 40
+    assert await deliveries(nats_server) == 40
 
 
 async def deliveries(server: NatsServer, name: str = "a") -> int:
@@ -318,7 +338,7 @@ async def hear_slowly(
     attempts = []
     await publish(server, 0, 3, 6, 9)
     while len(heard) < 5:
-        found = await consumer.next(seconds=10)
+        found = await consumer.next(seconds=30)
         assert found is not None
         heard.setdefault(found.message.id)
         attempts.append(found.attempt)
@@ -335,10 +355,13 @@ IN_ORDER = ["evt_0", "evt_3", "evt_6", "evt_9", "evt_12"]
 async def test_a_handler_that_needs_almost_all_its_time_loses_no_order_and_raises_no_attempt(
     nats_server: NatsServer,
 ) -> None:
-    async def work() -> None:
-        await asyncio.sleep(1.4)
+    # The second waits for less than a third of the time, after which all that waits is kept, and then needs almost all.
+    works = iter([1.5, 5.0, 0.0, 0.0, 0.0])
 
-    async with consumer_of(nats_server, ack_wait_seconds=1.5) as consumer:
+    async def work() -> None:
+        await asyncio.sleep(next(works))
+
+    async with consumer_of(nats_server, ack_wait_seconds=6) as consumer:
         heard, attempts = await hear_slowly(nats_server, consumer, work)
     assert heard == IN_ORDER
     assert attempts == [1] * 5
@@ -348,13 +371,13 @@ async def test_a_handler_that_needs_almost_all_its_time_loses_no_order_and_raise
 async def test_what_waits_behind_a_slow_handler_is_not_sent_to_others(nats_server: NatsServer) -> None:
     await publish(nats_server, *range(4))
     async with (
-        consumer_of(nats_server, ack_wait_seconds=2) as slow,
-        consumer_of(nats_server, ack_wait_seconds=2) as other,
+        consumer_of(nats_server, ack_wait_seconds=4) as slow,
+        consumer_of(nats_server, ack_wait_seconds=4) as other,
     ):
-        found = await slow.next(seconds=10)
+        found = await slow.next(seconds=30)
         idle = asyncio.ensure_future(other.next(seconds=5))
-        for number, work_seconds in enumerate([0.6, 1.7, 0.6, 1.7]):  # two together are longer than ack_wait
-            found = found or await slow.next(seconds=10)
+        for number, work_seconds in enumerate([1.2, 3.2, 0.0, 0.0]):  # two together are longer than ack_wait
+            found = found or await slow.next(seconds=30)
             assert found is not None
             assert (found.message.id, found.attempt) == (f"evt_{number}", 1)
             await asyncio.sleep(work_seconds)
@@ -378,15 +401,17 @@ async def test_a_handler_that_blocks_the_loop_loses_no_order_and_nothing_that_wa
 
 
 async def test_handlers_that_never_suspend_let_their_acknowledgements_leave(nats_server: NatsServer) -> None:
-    await publish(nats_server, *range(8))
+    await publish(nats_server, *range(40))
     heard = []
-    async with consumer_of(nats_server, ack_wait_seconds=1) as consumer:
-        while (found := await consumer.next(seconds=1.5)) is not None:
+    async with consumer_of(nats_server, ack_wait_seconds=3) as consumer:
+        while len(heard) < 40:  # which takes longer than that
+            found = await consumer.next(seconds=30)
+            assert found is not None
             heard.append((found.message.id, found.attempt))
-            time.sleep(0.32)  # noqa: ASYNC251 - on purpose
+            time.sleep(0.1)  # noqa: ASYNC251 - on purpose
             await found.ack()
-        assert heard == [(f"evt_{number}", 1) for number in range(8)]
-        assert await deliveries(nats_server) == 8
+        assert heard == [(f"evt_{number}", 1) for number in range(40)]
+        assert await deliveries(nats_server) == 40
 
 
 async def test_a_handler_that_hangs_holds_nothing_that_others_could_hear(nats_server: NatsServer) -> None:
@@ -402,11 +427,13 @@ async def test_a_handler_that_hangs_holds_nothing_that_others_could_hear(nats_se
 async def test_no_more_than_a_batch_waits_however_long_a_handler_works(nats_server: NatsServer) -> None:
     await publish(nats_server, *range(50))
     async with consumer_of(nats_server, ack_wait_seconds=0.6, batch=10) as consumer:
-        first = await consumer.next(seconds=10)
-        await asyncio.sleep(0.5)
+        first = await consumer.next(seconds=30)
         assert first is not None
-        await first.ack()
         assert consumer._pull is not None
+        while len(consumer._pull.waiting) < 9:  # noqa: ASYNC110 - they are on their way
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        await first.ack()
         assert len(consumer._pull.waiting) == 9
         assert len(await hear(consumer, 49)) == 49
 
@@ -418,7 +445,7 @@ async def test_closing_ends_the_waiting_of_others_at_once(nats_server: NatsServe
     waiting = asyncio.ensure_future(anext(consumer, None))
     await asyncio.sleep(0.1)
     await consumer.close()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):  # and not until the request runs out, after 30 s
         assert await waiting is None
 
 
@@ -470,7 +497,7 @@ async def test_a_deleted_consumer_is_made_again(nats_server: NatsServer) -> None
     await publish(nats_server, 1)
     async with consumer_of(nats_server) as consumer:
         await hear(consumer, 1)
-        waiting = asyncio.ensure_future(consumer.next(seconds=10))
+        waiting = asyncio.ensure_future(consumer.next(seconds=60))
         await asyncio.sleep(0.1)
         client = await nats.connect(nats_server.url)
         try:
