@@ -1,10 +1,12 @@
-"""A process that performs effects until it is killed: `python effects_worker.py STACK URL`.
+"""A process that performs effects until it is killed: `python effects_worker.py STACK URL [NUMBER]`.
 
-Each handler writes its line, says so on standard output, and takes its time before it returns: there it is killed.
+Each handler writes its line, says so on standard output, and takes its time before it returns. The one of that number
+says that it hangs, and does: there it is killed.
 The log is in memory, with the same events in every process; what is real is the database of the effects.
 """
 
 import asyncio
+import itertools
 import sqlite3
 import sys
 import time
@@ -19,11 +21,23 @@ from tillport.domain.handlers import Handler
 
 EVENTS = 40
 HANDLER_SECONDS = 0.03
+HANGS_AT = int(sys.argv[3]) if len(sys.argv) > 3 else None
+
+begun = itertools.count(1)
 
 
 def told(event_id: str) -> None:
     sys.stdout.write(f"{event_id}\n")
     sys.stdout.flush()
+
+
+def seconds_for(event_id: str) -> float:
+    """Tell that a handler has begun, and return how long it is to take."""
+    told(event_id)
+    if next(begun) != HANGS_AT:
+        return HANDLER_SECONDS
+    told("hangs")
+    return 3600.0
 
 
 @asynccontextmanager
@@ -32,8 +46,7 @@ async def sqlite(path: str):
 
     def write(cursor, event) -> None:
         cursor.execute("INSERT INTO lines VALUES (?)", (event.id,))
-        told(event.id)
-        time.sleep(HANDLER_SECONDS)
+        time.sleep(seconds_for(event.id))
 
     async with aclosing(DbapiEffectQueue(lambda: sqlite3.connect(path, timeout=10), threads=2)) as queue:
         yield queue, write
@@ -48,8 +61,7 @@ async def postgres(url: str):
 
     async def write(connection, event) -> None:
         await connection.execute(text("INSERT INTO lines VALUES (:line)"), {"line": event.id})
-        told(event.id)
-        await asyncio.sleep(HANDLER_SECONDS)
+        await asyncio.sleep(seconds_for(event.id))
 
     engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
     try:

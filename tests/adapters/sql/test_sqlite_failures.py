@@ -1,10 +1,12 @@
 """What can happen to a SQLite file, and that it costs the calls that met it and nothing after that."""
 
 import asyncio
+import os
 import resource
 import sqlite3
 import threading
-from contextlib import AsyncExitStack, aclosing, closing, contextmanager
+from contextlib import AsyncExitStack, aclosing, closing, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -138,14 +140,18 @@ def _claim(name: str):
     return work
 
 
+async def _writing(store, work=lambda _: None):
+    """Begin a write that waits for the gate, and return it and the gate once it is under way."""
+    begun, gate = threading.Event(), threading.Event()
+    write = asyncio.ensure_future(store.write(lambda db: (begun.set(), gate.wait(60), work(db))))
+    assert await asyncio.to_thread(begun.wait, 60)
+    return write, gate
+
+
 async def test_what_waits_shares_a_commit(store) -> None:
     await store.write(lambda _: None)
     statements: list[str] = []
-    gate = threading.Event()
-    first = asyncio.ensure_future(
-        store.write(lambda db: (gate.wait(5), db.set_trace_callback(statements.append)))
-    )
-    await asyncio.sleep(0.01)
+    first, gate = await _writing(store, lambda db: db.set_trace_callback(statements.append))
     rest = [asyncio.ensure_future(store.write(_claim(f"c{number}"))) for number in range(5)]
     await asyncio.sleep(0.01)
     gate.set()
@@ -167,9 +173,7 @@ async def test_of_those_who_share_a_commit_each_fails_alone(store) -> None:
     def has_its_own_transaction(connection: sqlite3.Connection) -> None:
         assert connection.in_transaction
 
-    gate = threading.Event()
-    first = asyncio.ensure_future(store.write(lambda _: gate.wait(5)))
-    await asyncio.sleep(0.01)
+    first, gate = await _writing(store)
     works = [_claim("c1"), fails, violates, has_its_own_transaction, _claim("c2")]
     rest = [asyncio.ensure_future(store.write(work)) for work in works]
     await asyncio.sleep(0.01)
@@ -184,9 +188,7 @@ async def test_of_those_who_share_a_commit_each_fails_alone(store) -> None:
 
 
 async def test_a_cancelled_write_that_waits_is_left_out(store) -> None:
-    gate = threading.Event()
-    first = asyncio.ensure_future(store.write(lambda _: gate.wait(5)))
-    await asyncio.sleep(0.01)
+    first, gate = await _writing(store)
     rest = [asyncio.ensure_future(store.write(_claim(name))) for name in ("stays", "goes", "stays too")]
     await asyncio.sleep(0.01)
     rest[1].cancel()
@@ -257,6 +259,15 @@ async def test_a_file_that_was_made_otherwise_is_switched_to_wal(
         assert mode_of(path) == "wal"
 
 
+def times_open(path, pid: int | None) -> int:
+    """Tell how often a process has a file open; never, if there is none."""
+    times = 0
+    for link in Path(f"/proc/{pid}/fd").glob("*"):
+        with suppress(OSError):
+            times += link.readlink() == path
+    return times
+
+
 async def test_who_has_the_file_when_it_should_be_switched_holds_up_no_write(writes_apart, tmp_path) -> None:
     path = tmp_path / "till.sqlite3"
     made_by_upgrade(path)
@@ -265,7 +276,16 @@ async def test_who_has_the_file_when_it_should_be_switched_holds_up_no_write(wri
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")  # lets nobody switch
             recording = asyncio.ensure_future(log.record([event(0)]))
-            await asyncio.sleep(0.5)
+
+            def is_open() -> bool:
+                """Tell whether whoever writes has it; `other`, which is ours, does not count."""
+                return times_open(path, store._process.pid if writes_apart else os.getpid()) > (
+                    not writes_apart
+                )
+
+            while not is_open():  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.5)  # in which it tries to switch it: that is the first thing that it does
             other.execute("COMMIT")
             assert list(await recording) == [True]
             assert mode_of(path) == "delete"

@@ -30,6 +30,7 @@ from tillport.adapters.sql.sqlite import SqliteCursors, SqliteEventLog
 from tillport.adapters.sql.sqlite_child import LENGTH_BYTES, head_of, serve
 from tillport.adapters.sql.sqlite_events import batch_of
 from tillport.adapters.sql.sqlite_file import SqliteFile, StoreUnavailable
+from tillport.adapters.sql.sqlite_process import WriterProcess
 from tillport.adapters.sql.sqlite_retention import forget_stretch
 from tillport.adapters.sql.sqlite_store import SqliteStore
 from tillport.adapters.sql.sqlite_writer import Write, Writer
@@ -51,6 +52,20 @@ def anyio_backend(request):
 async def store(tmp_path):
     async with aclosing(SqliteStore(tmp_path / "till.sqlite3", writes_apart=True)) as store:
         yield store
+
+
+@pytest.fixture
+def sent(monkeypatch) -> list[int]:
+    """How many writes went to the process together, each time."""
+    send, sizes = WriterProcess._send, []
+
+    def send_and_note(process: WriterProcess) -> None:
+        send(process)
+        if process._in_flight:
+            sizes.append(len(process._in_flight))
+
+    monkeypatch.setattr(WriterProcess, "_send", send_and_note)
+    return sizes
 
 
 def claim(*names: str):
@@ -131,7 +146,7 @@ async def test_nothing_acknowledged_is_lost_or_doubled_by_kills_under_load(store
     workers = [asyncio.ensure_future(record(number)) for number in range(8)]
     killed: set[int] = set()
     async with asyncio.timeout(KILLS * PATIENCE_SECONDS):
-        while len(killed) < KILLS:
+        while len(killed) < KILLS or not failures:  # a kill that meets no commit proves nothing
             progress.clear()
             await progress.wait()  # however long the next one takes to start
             await asyncio.sleep(rng.uniform(0.0, 0.1))
@@ -145,7 +160,6 @@ async def test_nothing_acknowledged_is_lost_or_doubled_by_kills_under_load(store
     assert len(there) == len(set(there))
     assert set(acknowledged) <= set(there)
     assert await store.read(lambda db: db.execute("PRAGMA integrity_check").fetchone()[0]) == "ok"
-    assert failures >= 1, "no kill met a commit: this proves nothing"
 
 
 def test_it_ends_by_itself_when_the_other_one_is_killed(tmp_path) -> None:
@@ -292,7 +306,7 @@ async def test_of_those_who_share_a_commit_each_fails_alone(store) -> None:
     assert sorted(await SqliteCursors(store).positions()) == ["c1", "c2"]
 
 
-async def test_what_waits_goes_together_and_whoever_went_away_is_left_out(store) -> None:
+async def test_what_waits_goes_together_and_whoever_went_away_is_left_out(store, sent) -> None:
     await store.write(claim())
     os.kill(store._process.pid, signal.SIGSTOP)
     try:
@@ -305,13 +319,12 @@ async def test_what_waits_goes_together_and_whoever_went_away_is_left_out(store)
     finally:
         os.kill(store._process.pid, signal.SIGCONT)
     await first
-    await asyncio.sleep(0)
-    assert len(store._process._in_flight) == 4
     await asyncio.gather(*rest, return_exceptions=True)
+    assert sent[-2:] == [1, 4]
     assert sorted(await SqliteCursors(store).positions()) == ["c0", "c1", "c3", "c4", "first"]
 
 
-async def test_who_is_answered_and_has_more_to_write_shares_the_next_commit(store) -> None:
+async def test_who_is_answered_and_has_more_to_write_shares_the_next_commit(store, sent) -> None:
     await store.write(claim())
 
     async def one_after_the_other() -> None:
@@ -324,13 +337,10 @@ async def test_who_is_answered_and_has_more_to_write_shares_the_next_commit(stor
         await asyncio.sleep(0.01)
         second = asyncio.ensure_future(store.write(claim("second")))
         await asyncio.sleep(0.01)
-        first = store._process._in_flight[0].answer
     finally:
         os.kill(store._process.pid, signal.SIGCONT)
-    await first
-    await asyncio.sleep(0)
-    assert len(store._process._in_flight) == 2
     await asyncio.gather(both, second)
+    assert sent[-2:] == [1, 2]
 
 
 async def test_its_log_begins_anew_before_it_is_large(store) -> None:

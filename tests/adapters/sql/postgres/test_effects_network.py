@@ -23,8 +23,8 @@ from tillport.adapters.sql.postgres import PostgresEventLog
 from tillport.adapters.sql.postgres_engine import engine_on
 from tillport.ports.event_log import LogUnavailable
 
-STATEMENT_SECONDS, IDLE_SECONDS = 0.5, 1.5
-WAIT_SECONDS_MAX = 8.0
+STATEMENT_SECONDS, IDLE_SECONDS = 1.0, 2.0
+WAIT_SECONDS_MAX = 20.0
 """Twice a statement's time and the two seconds that SQLAlchemy waits for a connection to close; and a busy machine's."""
 LATER = NOON + 60
 """When the claims of the first worker have ended."""
@@ -62,14 +62,13 @@ async def run_nothing(_transaction, _effect):
 
 
 async def take_over(queue, count=1):
-    """Perform so many effects, each as soon as it is not locked any more. Return how long that took."""
-    began, done = time.monotonic(), 0
+    """Perform so many effects, each as soon as it is not locked any more."""
+    done = 0
     async with asyncio.timeout(WAIT_SECONDS_MAX):
         while done < count:
             taken = await claim(queue, LATER, seconds=-1)  # a claim that has ended already
             done += sum(one.done for one in await queue.perform(taken, run_nothing))
             await asyncio.sleep(0.02)
-    return time.monotonic() - began
 
 
 async def test_no_statement_of_ours_is_waited_for_for_ever(postgres, database) -> None:
@@ -112,12 +111,15 @@ async def test_a_worker_that_stands_still_loses_its_effects_to_another(database)
     async with open_queue(database, idle_seconds=0.5) as here, open_queue(database) as there:
         await enlist(here, effect(1))
 
+        standing = asyncio.Event()
+
         async def stand_still(connection, _effect):
             await connection.execute(text("SELECT 1"))
-            await asyncio.sleep(WAIT_SECONDS_MAX)
+            standing.set()
+            await asyncio.sleep(2 * WAIT_SECONDS_MAX)
 
         slow = asyncio.ensure_future(here.perform(await claim(here), stand_still))
-        await asyncio.sleep(0.1)
+        await standing.wait()
         try:
             await take_over(there)
         finally:
@@ -130,12 +132,18 @@ async def test_a_blocking_worker_that_stands_still_loses_them_too(database) -> N
     async with aclosing(queue), open_queue(database) as there:
         await enlist(queue, effect(1))
 
+        standing, wakes_up = threading.Event(), threading.Event()
+
         async def stand_still(_cursor, _effect):
-            threading.Event().wait(2.0)
+            standing.set()
+            wakes_up.wait(2 * WAIT_SECONDS_MAX)
 
         slow = asyncio.ensure_future(queue.perform(await claim(queue), stand_still))
-        await asyncio.sleep(0.2)
-        assert await take_over(there) < 1.7, "before it wakes up"
+        assert await asyncio.to_thread(standing.wait, WAIT_SECONDS_MAX)
+        try:
+            await take_over(there)  # while it still stands
+        finally:
+            wakes_up.set()
         with pytest.raises(psycopg.Error):
             await slow
 

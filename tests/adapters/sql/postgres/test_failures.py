@@ -93,7 +93,7 @@ async def test_an_event_that_a_hosts_open_transaction_holds_fails_alone(store, d
             transaction = host.transaction()
             await transaction.start()
             assert await record_on_asyncpg(host, [event(3)]) == [True]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 answers = await asyncio.gather(
                     *(group.record([event(number)]) for number in range(50)), return_exceptions=True
                 )
@@ -115,7 +115,7 @@ async def test_a_locked_table_is_told_in_a_bounded_time(store, database) -> None
             transaction = other.transaction()
             await transaction.start()
             await other.execute('LOCK TABLE "StripeEvents"')
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(30):
                 answers = await asyncio.gather(
                     *(group.record([event(number)]) for number in range(100)), return_exceptions=True
                 )
@@ -131,7 +131,7 @@ async def test_of_one_id_in_one_call_the_first_counts_also_beside_tombstones(sto
     log = PostgresEventLog(store)
     await log.record([event(number) for number in range(20)])
     await log.sequencer.idle()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await log.forget(received_before=1e12, up_to=20, now=1.0) < 20:  # noqa: ASYNC110 - autovacuum may be at work
             await asyncio.sleep(0.05)
     first = event(30, body=b'{"which":"first"}', aliases=("ch_30", "re_1"))
@@ -158,23 +158,20 @@ async def test_a_server_that_does_not_answer_costs_a_bounded_time(postgres, data
         PostgresStore(database, statement_timeout_seconds=0.3, connect_timeout_seconds=0.5)
     ) as store:
         log, ledger = PostgresEventLog(store), PostgresLedger(store)
-        await log.record([event(1)])
+        while await _is_refused(log, event(1)):  # so short a time may be too short on a busy machine
+            pass
         postgres.freeze()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 with pytest.raises(LogUnavailable):
                     await log.record([event(2)])
                 with pytest.raises(LedgerUnavailable):
                     await ledger.open(attempt(1))
         finally:
             postgres.thaw()
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    await log.record([event(3)])
-                    break
-                except LogUnavailable:
-                    await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while await _is_refused(log, event(3)):  # noqa: ASYNC110 - the server sets no event
+                await asyncio.sleep(0.05)
         await log.sequencer.idle()
 
 

@@ -95,7 +95,7 @@ async def following(store, **settings):
 async def test_what_a_host_commits_is_in_the_log(host, store, database) -> None:
     async with following(store) as (log, _):
         assert await host(database, EVENTS, gives_up=False) == [True, True, False, True]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await log.head() < 3:  # noqa: ASYNC110 - no bell is rung for this alone
                 await asyncio.sleep(0.01)
         page = await log.read(after=0)

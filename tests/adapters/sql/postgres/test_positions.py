@@ -182,7 +182,7 @@ async def test_a_copy_that_came_without_its_sequences_heals(database, forgotten,
         log = PostgresEventLog(store)
         await log.record([event(number) for number in range(head)])
         if forgotten:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await log.forget(received_before=1e12, up_to=head, now=1.0) == 0:  # noqa: ASYNC110 - autovacuum may be at work
                     await asyncio.sleep(0.05)
         for sequence in ("tillport_order_position_seq", '"StripeEvents_seq_seq"'):
