@@ -86,9 +86,13 @@ class Server:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
+        self.hang_up()
+        await self._server.wait_closed()
+
+    def hang_up(self) -> None:
+        """End every connection that is open."""
         for writer in list(self._open):
             writer.transport.abort()
-        await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
@@ -155,7 +159,7 @@ def clock() -> SwiftClock:
 
 @pytest.fixture
 async def gateway(server: Server, clock: SwiftClock) -> AsyncIterator[StripeGateway]:
-    patience = Patience(connect_seconds=1, timeout_seconds=0.5)
+    patience = Patience(connect_seconds=30, timeout_seconds=30)  # nobody here lets it come to that
     async with StripeConnection(
         SECRET, clock=clock, base_address=server.url, patience=patience
     ) as connection:

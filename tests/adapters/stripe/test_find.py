@@ -103,13 +103,18 @@ async def test_a_request_that_arrives_late_is_found_and_still_charges_once():
                 clock=clock,
                 base_address=f"http://127.0.0.1:{network.port}",
                 patience=Patience(timeout_seconds=0.3, max_tries=2),
+            ) as impatient,
+            StripeConnection(
+                server.simulator.secret_key,
+                clock=clock,
+                base_address=f"http://127.0.0.1:{network.port}",
             ) as connection,
         ):
             gateway = StripeGateway(connection)
             begun = clock.now()
             network.black_hole()
             with pytest.raises(OutcomeUnknown):
-                await gateway.charge(order, idempotency_key="key-1")
+                await StripeGateway(impatient).charge(order, idempotency_key="key-1")
             tried_until = clock.now()
             await network.heal()
             found = None
