@@ -83,7 +83,7 @@ def read_until(process: "subprocess.Popen[str]", words: str) -> str:
     raise AssertionError(f"never said {words!r}: {text}")
 
 
-def gone(pids: list[int], *, seconds: float = 5) -> bool:
+def gone(pids: list[int], *, seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if not any(map(lives, pids)):

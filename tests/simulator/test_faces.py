@@ -54,7 +54,7 @@ class Hook:
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def wait(self, count: int) -> list[tuple[bytes, str]]:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while len(self.got) < count and time.monotonic() < end:
             time.sleep(0.01)
         return self.got
@@ -78,7 +78,7 @@ def post(url: str, body: Any) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     kind = "application/x-www-form-urlencoded" if isinstance(body, bytes) else "application/json"
     with urllib.request.urlopen(
-        urllib.request.Request(url, data, {"content-type": kind}), timeout=5
+        urllib.request.Request(url, data, {"content-type": kind}), timeout=30
     ) as answer:
         return answer.read()
 

@@ -20,7 +20,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def wire(server: Server) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         yield connection
 
 
@@ -96,9 +96,9 @@ def test_a_client_that_goes_away_in_the_middle_costs_nothing(server: Server) -> 
         b"POST",
         head(server, "POST /v1/payment_intents", "Content-Length: 500") + b"amount=2000",
     ):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
             connection.sendall(raw)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(head(server, "GET /v1/charges?limit=1"))
         assert read(connection)[0][0] == 200
     assert len(server.simulator.account.payment_intents) == before
@@ -123,14 +123,14 @@ def test_what_is_no_http_is_refused(server: Server, wire: socket.socket, raw: by
 
 def test_huge_headers_are_refused_and_the_server_goes_on(server: Server) -> None:
     for size in (1_000, 60_000, 3_000_000):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
             try:
                 connection.sendall(head(server, "GET /v1/charges?limit=1", "X-Big: " + "x" * size))
                 ((status, _),) = read(connection)
             except ConnectionError:
                 status = 0
             assert status == 200 if size == 1_000 else status in (0, 200, 400, 413, 431), size
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(head(server, "GET /v1/charges?limit=1"))
         assert read(connection)[0][0] == 200
 

@@ -154,7 +154,7 @@ def test_the_service_records_there_while_the_tables_are_upgraded(run, settings, 
 
 
 def _ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
         if found := re.search(r"Tillport on (http://\S+)", log.read_text()):
             return found[1]

@@ -23,6 +23,8 @@ from tillport.simulator import Simulator, sign
 from tillport.simulator.server import Server
 
 APP_KEY, SERVER_KEY, SECRET = "app-key-of-a-web-page", "server-key-that-stays-home", "whsec_of_the_test"
+IN_TIME_SECONDS = 18
+"""Two are meant. What it must not be is the 25 s that a charge under way is waited for; a crowded machine takes its time."""
 EVENT = {
     "id": "evt_1",
     "object": "event",
@@ -40,7 +42,7 @@ class Served:
     url: str = ""
 
     def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline and self.process.poll() is None:
             found = re.search(
                 r"Tillport on (http://\S+)|service runs, on (http://\S+)\.", self.log.read_text()
@@ -60,7 +62,7 @@ class Served:
         """Stop it; return its exit code and how many seconds that took."""
         began = time.monotonic()
         self.process.send_signal(number)
-        return self.process.wait(30), time.monotonic() - began
+        return self.process.wait(60), time.monotonic() - began
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ def running(environment: dict[str, str], log: Path) -> Iterator[Served]:
 
 
 def refused(
-    environment: dict[str, str], *arguments: str, seconds: float = 30
+    environment: dict[str, str], *arguments: str, seconds: float = 60
 ) -> "subprocess.CompletedProcess[str]":
     """Start what is expected not to start, and return how that ended."""
     return subprocess.run(
@@ -166,11 +168,10 @@ def test_it_ends_in_time_though_somebody_listens(served: Served, number: int) ->
     assert served.webhook().status == 200
     listener = Subscriber(f"{served.url}/transactions/ch_1/events?", {"Authorization": f"Bearer {APP_KEY}"})
     with closing(listener), socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))):
-        assert listener.wait_for(lambda heard: heard.name == "charge.succeeded", seconds=10) is not None
+        assert listener.wait_for(lambda heard: heard.name == "charge.succeeded", seconds=60) is not None
         code, seconds = served.stop(number)
     assert code == 0
-    # Two seconds is meant; what it must not be is the 25 s that a charge under way is waited for.
-    assert seconds < 4
+    assert seconds < IN_TIME_SECONDS
     assert "Traceback" not in served.log.read_text()
 
 
@@ -190,7 +191,7 @@ def test_it_ends_in_time_though_somebody_stopped_in_the_middle_of_a_body(served:
         assert served.webhook().status == 200  # both were read before it
         code, seconds = served.stop()
     assert code == 0
-    assert seconds < 6
+    assert seconds < IN_TIME_SECONDS
     told = served.log.read_text()
     assert "Traceback" not in told
     assert "ERROR" not in told
@@ -209,7 +210,7 @@ def test_it_ends_in_time_though_nobody_reads_its_answers(served: Served) -> None
             assert client.recv(9) == b"HTTP/1.1 "
         code, seconds = served.stop()
     assert code == 0
-    assert seconds < 12  # two seconds is meant, and not the 25 s of patience
+    assert seconds < IN_TIME_SECONDS
     assert "ERROR" not in served.log.read_text()
 
 
@@ -353,7 +354,7 @@ def test_a_charge_under_way_is_finished_before_the_end(environment: dict[str, st
                 code, seconds = served.stop()
                 answer = charging.result(30)
     assert (code, answer.status) == (0, 200)
-    assert seconds < 5
+    assert seconds < IN_TIME_SECONDS
 
 
 def test_a_database_that_is_not_there_is_told_at_the_start(environment: dict[str, str]) -> None:

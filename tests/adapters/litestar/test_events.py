@@ -106,6 +106,6 @@ class HangingLog:
 async def test_a_log_that_does_not_answer_is_not_ready(world, monkeypatch):
     monkeypatch.setattr("tillport.adapters.litestar.health.READY_SECONDS", 0.05)
     log = HangingLog()
-    async with world.client(attrs.evolve(world.till, log=log)) as client, asyncio.timeout(5):
+    async with world.client(attrs.evolve(world.till, log=log)) as client, asyncio.timeout(60):
         assert (await client.get("/ready")).status_code == 503
         log.over.set()

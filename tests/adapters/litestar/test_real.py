@@ -30,12 +30,12 @@ def test_a_client_that_leaves_does_not_stop_its_charge(make_real_world, serving)
     with serving(world.app) as port:
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(request("/charges", ORDER, headers))
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 60
             while not world.gateway.calls:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
         attempt = world.gateway.held[0].key
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while True:
             status = httpx.get(f"http://127.0.0.1:{port}/charges/{attempt}", headers=world.as_app).json()
             if status["state"] == "succeeded":

@@ -36,14 +36,14 @@ async def test_what_comes_in_time_is_returned_or_raised() -> None:
     async def fail() -> int:
         raise KeyError("x")
 
-    assert await within(1.0, answer()) == 5
+    assert await within(60.0, answer()) == 5
     with pytest.raises(KeyError):
-        await within(1.0, fail())
+        await within(60.0, fail())
 
 
 async def test_the_end_of_a_cancelled_driver_is_not_waited_for() -> None:
     driver = Driver()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(TimeoutError):
             await within(0.01, driver.ask())
     await asyncio.sleep(0)
@@ -75,7 +75,7 @@ async def test_metrics_tell_of_a_frozen_database_before_prometheus_gives_up(
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type] # Litestar's scope is a narrower one
     async with (
         httpx.AsyncClient(transport=transport, base_url="http://till.test") as client,
-        asyncio.timeout(5),
+        asyncio.timeout(60),
     ):
         answer = await client.get("/metrics", headers={"Authorization": f"Bearer {SERVER_KEY}"})
     assert "tillport_store_up 0" in answer.text

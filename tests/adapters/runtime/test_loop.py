@@ -112,7 +112,7 @@ async def test_stopping_wakes_who_rests_and_clears_up(world) -> None:
     loop = world.loop(work)
     loop.start()
     await world.settle()
-    await asyncio.wait_for(loop.stop(), 1)
+    await asyncio.wait_for(loop.stop(), 20)
     assert (work.steps, work.closed) == (1, 1)
 
 
@@ -125,7 +125,7 @@ async def test_stopping_lets_a_step_that_is_under_way_finish(world) -> None:
     await world.settle()
     assert not stopping.done()
     work.gate.set()
-    await asyncio.wait_for(stopping, 1)
+    await asyncio.wait_for(stopping, 20)
     assert (work.finished, work.closed) == (1, 1)
 
 
@@ -137,7 +137,7 @@ async def test_stopping_cancels_a_step_that_takes_too_long(world) -> None:
     stopping = asyncio.create_task(loop.stop())
     await world.settle()
     await world.pass_time(2)
-    await asyncio.wait_for(stopping, 1)
+    await asyncio.wait_for(stopping, 20)
     assert (work.finished, work.closed) == (0, 1)
 
 

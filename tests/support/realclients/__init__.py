@@ -95,7 +95,7 @@ class Hook:
         """Return the types of the events that arrived."""
         return [json.loads(body)["type"] for body, _ in list(self.got)]
 
-    def wait_for(self, type_: str, seconds: float = 15.0) -> dict[str, Any]:
+    def wait_for(self, type_: str, seconds: float = 60.0) -> dict[str, Any]:
         """Return the first event of that type, waiting for it."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
