@@ -23,7 +23,7 @@ from tillport.simulator.chaos.storm import KINDS, variants
 SECRET = "whsec_chaos_test_secret"
 PATIENT = {"timeout_seconds": 30.0, "slow_seconds": 20.0}
 """Where nobody is to be found slow: a crowded machine may be."""
-QUICK = Bounds(seconds=1.5, rate=200, **PATIENT)
+QUICK = Bounds(seconds=0.5, rate=600, **PATIENT)
 NOW = 1_793_491_200
 
 Handle = Callable[[bytes, dict[str, str]], int]
@@ -356,7 +356,7 @@ def test_a_storm_at_a_silent_server_ends_in_time(serve):
 def test_an_application_that_dies_is_found(serve):
     application = Application(careful())
     threading.Timer(0.5, application.close).start()
-    report = throw(application.url, SECRET, bounds=QUICK)
+    report = throw(application.url, SECRET, bounds=Bounds(seconds=1.5, rate=200, **PATIENT))
     assert "dead_afterwards" in codes(report)
 
 
@@ -496,7 +496,7 @@ def test_our_own_service_comes_through_clean(tmp_path: Path):
             assert process.poll() is None, log.read_text()
             time.sleep(0.05)
         url = log.read_text().partition("webhook URL")[2].split()[0]
-        report = throw(url, SECRET, seed=11, bounds=Bounds(seconds=3, rate=200, **PATIENT))
+        report = throw(url, SECRET, seed=11, bounds=Bounds(seconds=1, rate=600, **PATIENT))
     finally:
         process.terminate()
         process.wait(30)

@@ -134,19 +134,24 @@ def test_webhooks_go_by_the_lane(served: Served) -> None:
     assert answers.count(b"HTTP/1.1 400 ") == 1
 
 
-@pytest.mark.parametrize("path", ["/webhooks/stripe", "/health"])
-def test_an_idle_connection_outlives_uvicorns_five_seconds(served: Served, path: str) -> None:
+def test_an_idle_connection_outlives_uvicorns_five_seconds(served: Served) -> None:
     """A proxy that sends while we close answers 502; ours must be the longer patience, by the lane and without it."""
-    request = f"POST {path} HTTP/1.1\r\nHost: till.test\r\nContent-Length: 0\r\n\r\n".encode()
     host, _, port = served.url.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=30) as client:
+    paths = ("/webhooks/stripe", "/health")
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=60)) for _ in paths
+        ]
         for idle in (7, 0):
-            client.sendall(request)
-            answer = b""
-            while not answer.endswith(b"}"):  # head and body may come apart
-                piece = client.recv(65_536)
-                assert piece, "closed"
-                answer += piece
+            for client, path in zip(clients, paths, strict=True):
+                client.sendall(
+                    f"POST {path} HTTP/1.1\r\nHost: till.test\r\nContent-Length: 0\r\n\r\n".encode()
+                )
+                answer = b""
+                while not answer.endswith(b"}"):  # head and body may come apart
+                    piece = client.recv(65_536)
+                    assert piece, f"{path}: closed"
+                    answer += piece
             time.sleep(idle)
 
 

@@ -105,6 +105,14 @@ async def test_a_killed_server_is_outlived(nats_server: NatsServer) -> None:
                 heard |= {one.id for one in await hear(consumer, 1)}
 
 
+@pytest.fixture
+def quick_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats and the patience with them, each in about the same proportion, so that no test waits for six seconds."""
+    monkeypatch.setattr("tillport.adapters.nats.consumer._HEARTBEAT_SECONDS", 0.5)
+    monkeypatch.setattr("tillport.adapters.nats.consumer._SILENT_SECONDS_MAX", 1)
+
+
+@pytest.mark.usefixtures("quick_heartbeats")
 async def test_a_network_that_swallows_everything_is_noticed(nats_server: NatsServer) -> None:
     await publish(nats_server, 1)
     async with TcpProxy(target_port=nats_server.port) as proxy:
@@ -113,7 +121,7 @@ async def test_a_network_that_swallows_everything_is_noticed(nats_server: NatsSe
             await hear(consumer, 1)
             proxy.black_hole()
             waiting = asyncio.ensure_future(consumer.next(seconds=90))
-            # After two and a half heartbeats the connection is given up, and not when its pings have run out (30 s).
+            # After a few heartbeats the connection is given up, and not when its pings have run out (30 s).
             async with asyncio.timeout(20):
                 while proxy.connections == 1:  # noqa: ASYNC110 - the proxy tells nobody
                     await asyncio.sleep(0.05)
@@ -124,6 +132,7 @@ async def test_a_network_that_swallows_everything_is_noticed(nats_server: NatsSe
             assert found.message.id == "evt_2"
 
 
+@pytest.mark.usefixtures("quick_heartbeats")
 @pytest.mark.parametrize("seconds", [0.5, 60])
 async def test_a_server_that_forgot_the_request_is_asked_again_however_short_each_look_is(
     nats_server: NatsServer, seconds: float
@@ -387,14 +396,14 @@ async def test_what_waits_behind_a_slow_handler_is_not_sent_to_others(nats_serve
     assert await deliveries(nats_server) == 4
 
 
-@pytest.mark.parametrize("seconds", [0.95, 1.6])
+@pytest.mark.parametrize("seconds", [0.475, 0.8])
 async def test_a_handler_that_blocks_the_loop_loses_no_order_and_nothing_that_waits(
     nats_server: NatsServer, seconds: float
 ) -> None:
     async def work() -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - the timer can't run meanwhile
 
-    async with consumer_of(nats_server, ack_wait_seconds=1) as consumer:
+    async with consumer_of(nats_server, ack_wait_seconds=0.5) as consumer:
         heard, attempts = await hear_slowly(nats_server, consumer, work)
     assert heard == IN_ORDER
     assert attempts == [1] * 5, "what ran out meanwhile and comes again is dropped: it was heard in its turn"
