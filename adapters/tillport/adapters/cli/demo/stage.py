@@ -26,7 +26,7 @@ from tillport.adapters.compose import variable
 
 CLI = (sys.executable, "-m", "tillport.adapters.cli")
 APP_ID = "DEMO-APP"
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 # There is no SIGHUP on Windows.
