@@ -196,7 +196,7 @@ async def broken_laws(courier_of: type[Broken], *given: object, **options: float
     broken = set()
     for law in LAWS:
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await law(courier_of(*given, **options))  # type: ignore[arg-type]  # the class of the channel
         except (AssertionError, ChannelUnavailable, TimeoutError):
             broken.add(law.__name__)

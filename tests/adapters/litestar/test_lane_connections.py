@@ -52,13 +52,13 @@ def webhook(make_event):
 
 
 def test_an_idle_connection_is_closed_and_a_busy_one_is_not(make_side, webhook, run):
-    side = make_side(keep_alive_seconds=0.1)
+    side = make_side(keep_alive_seconds=0.3)
 
     async def story():
         side.log.gate = asyncio.Event()
         async with side.connected() as wire:
             await wire.send(webhook(side))
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.7)
             await wire.settle()
             assert (wire.answers, wire.closed) == (b"", False)
             side.log.gate.set()
@@ -70,13 +70,13 @@ def test_an_idle_connection_is_closed_and_a_busy_one_is_not(make_side, webhook, 
 
 
 def test_half_a_body_is_waited_for(make_side, webhook, run):
-    side = make_side(keep_alive_seconds=0.1)
+    side = make_side(keep_alive_seconds=0.3)
 
     async def story():
         async with side.connected() as wire:
             whole = webhook(side)
             await wire.send(webhook(side) + whole[:-5])
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.7)
             await wire.settle()
             assert (wire.answers.count(OK), wire.closed) == (1, False)
             await wire.send(whole[-5:])
