@@ -99,11 +99,11 @@ def test_an_interrupted_run_says_how_to_go_on(database: str) -> None:
                 "TILLPORT_STRIPE_ADDRESS": f"http://127.0.0.1:{silent.getsockname()[1]}",
             },
         )
-        silent.settimeout(30)
+        silent.settimeout(90)
         connection, _ = silent.accept()
         with connection:
             running.send_signal(signal.SIGINT)
-            _, said = running.communicate(timeout=30)
+            _, said = running.communicate(timeout=60)
     assert running.returncode == 130
     [resumed] = re.findall(r"Go on with: tillport reconcile --since (.*)", said)
     assert resumed.endswith(" (and the same --undelivered, --database)")
