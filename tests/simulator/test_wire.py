@@ -266,6 +266,14 @@ def test_metadata_may_have_numbers_for_keys(call: Call, decoded: Decoded, keys: 
     assert call("POST", "/v1/customers", {"metadata[]": "x"}).status == 400
 
 
+def test_booleans_are_taken_as_the_older_sdks_spell_them(call: Call, decoded: Decoded) -> None:
+    # stripe-python #1499, stripe-dotnet #3104: the first API takes both.
+    assert decoded(call("POST", INTENTS, {**PAY, "confirm": "True"}))["status"] == "succeeded"
+    assert decoded(call("POST", INTENTS, {**PAY, "confirm": "False"}))["status"] == "requires_confirmation"
+    assert call("POST", "/v1/customers", {"validate": "True"}).status == 200
+    assert decoded(call("POST", INTENTS, {**PAY, "confirm": "TRUE"}))["error"]["param"] == "confirm"
+
+
 def test_expand_goes_four_deep_and_refuses_what_cannot_be(
     sim: Simulator, call: Call, decoded: Decoded
 ) -> None:

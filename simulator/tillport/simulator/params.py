@@ -18,6 +18,7 @@ Parser = Callable[[Any, str], Any]
 _INTEGER = re.compile(r"-?[0-9]{1,18}\Z", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s]+\Z")
 UNSET = ""
+_TRUE, _FALSE = ("true", "True"), ("false", "False")
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -152,10 +153,10 @@ def integer(value: Any, name: str) -> int:
 
 
 def boolean(value: Any, name: str) -> bool:
-    """Take `true` or `false`."""
-    if value is True or value == "true":
+    """Take `true` or `false`; `True` and `False` too, which the Python and .NET SDKs sent until April 2025."""
+    if value is True or value in _TRUE:
         return True
-    if value is False or value == "false":
+    if value is False or value in _FALSE:
         return False
     raise invalid(f"Invalid boolean: {_shown(value)}", name)
 
@@ -176,7 +177,7 @@ def only(*accepted: Any) -> Parser:
     """Take the values this simulator can honour; name the others as not modelled."""
 
     def parse(value: Any, name: str) -> Any:
-        if value in accepted or (value in ("true", "false") and (value == "true") in accepted):
+        if value in accepted or (value in _TRUE + _FALSE and (value in _TRUE) in accepted):
             return value
         raise not_modelled(f"{name}={_shown(value)}", name)
 
