@@ -178,6 +178,15 @@ def test_a_key_in_flight_is_a_409(sim: Simulator, call: Call, decoded: Decoded) 
     assert call("POST", INTENTS, PAY, key="k").status == 200
 
 
+def test_no_key_is_in_use_where_none_counts(sim: Simulator, call: Call) -> None:
+    sim.script(Fault(kind="key_in_use"))
+    assert call("GET", INTENTS, key="k").status == 200
+    assert call("POST", INTENTS, PAY).status == 200
+    assert [call("POST", INTENTS, PAY, key="k").status for _ in range(2)] == [409, 200]
+    sim.set_faults(Faults(key_in_use=1.0))
+    assert (call("GET", INTENTS, key="k").status, call("POST", INTENTS, PAY, key="k").status) == (200, 409)
+
+
 def test_an_answer_lost_after_success_is_replayed_under_its_key(sim: Simulator, call: Call) -> None:
     sim.script("answer_lost")
     assert call("POST", INTENTS, PAY, key="k").connection == "reset"

@@ -1,8 +1,8 @@
 """What goes wrong, as data: rates with a seed, or a script for the next request or delivery.
 
 Request faults before the work: `reset_before`, `timeout_before`, `error_before` (500), `unavailable` (503),
-`rate_limited` (429), `lock_timeout` (429), `key_in_use` (409), `approval_required` (400: a rule of the account's holds
-it for a person). After the work, so that the effect stays: `answer_lost` (connection reset), `timeout_after`,
+`rate_limited` (429), `lock_timeout` (429), `key_in_use` (409, only where an idempotency key counts), `approval_required`
+(400: a rule of the account's holds it for a person). After the work, so that the effect stays: `answer_lost` (connection reset), `timeout_after`,
 `error_after` (500, remembered under the key), `truncated` (half an answer), `slow`, `drip` (byte by byte),
 `webhook_first` (the event is delivered before the answer).
 
@@ -25,6 +25,7 @@ BEFORE = (
     "key_in_use",
     "approval_required",
 )
+_UNKEYED = tuple(kind for kind in BEFORE if kind != "key_in_use")
 AFTER = ("answer_lost", "timeout_after", "error_after", "truncated", "slow", "drip", "webhook_first")
 DELIVERY = ("duplicate", "drop", "delay", "reorder", "tamper", "wrong_secret", "stale")
 KINDS = (*BEFORE, *AFTER, *DELIVERY)
@@ -124,11 +125,15 @@ class FaultPlan:
         self._after = _on(rates, AFTER)
         self.delivery_rates = _on(rates, DELIVERY)
 
-    def before(self, method: str, path: str) -> Fault | None:
-        """Return the fault that strikes before the work on a request, None for none."""
+    def before(self, method: str, path: str, *, keyed: bool = True) -> Fault | None:
+        """Return the fault that strikes before the work on a request, None for none.
+
+        No idempotency key is in use where the request has none that counts.
+        """
         if not self.script and not self._before:
             return None
-        return self._told(self._request(BEFORE, self._before, method, path), method, path)
+        kinds = BEFORE if keyed else _UNKEYED
+        return self._told(self._request(kinds, self._before, method, path), method, path)
 
     def after(self, method: str, path: str) -> Fault | None:
         """Return the fault that strikes after the work on a request, None for none."""
@@ -145,7 +150,7 @@ class FaultPlan:
                     return fault
                 break
         for kind, rate in rates:
-            if self._random.random() < rate:
+            if self._random.random() < rate and kind in kinds:
                 return Fault(kind=kind)
         return None
 

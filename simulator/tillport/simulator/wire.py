@@ -71,7 +71,7 @@ class Wire:
                 account = found.account
             request_id = account.ids.short("req_")
             key = request.headers.get("idempotency-key")
-            fault = account.faults.before(method, path)
+            fault = account.faults.before(method, path, keyed=bool(key) and method == "POST")
             if fault is not None and (lost := strike_before(account, fault, key)) is not None:
                 self._log(account, method, path, 0, request_id, key, fault=fault.kind)
                 return lost
