@@ -187,6 +187,29 @@ def test_no_key_is_in_use_where_none_counts(sim: Simulator, call: Call) -> None:
     assert (call("GET", INTENTS, key="k").status, call("POST", INTENTS, PAY, key="k").status) == (200, 409)
 
 
+def test_a_clock_that_was_set_back_hides_nothing_and_keeps_no_key_in_flight() -> None:
+    class Machine(ManualClock):
+        def now(self) -> float:
+            return super().now() + ahead
+
+    ahead = 60.0
+    sim = Simulator(clock=Machine(1_800_000_000), seed=1)
+    first = sim.payment_intents.create(amount=2000, currency="usd", idempotency_key="k")
+    ahead = 0.0
+    assert sim.payment_intents.create(amount=2000, currency="usd", idempotency_key="k").id == first.id
+    second = sim.payment_intents.create(amount=2000, currency="usd")
+    ahead = 120.0
+    third = sim.payment_intents.create(amount=2000, currency="usd")
+
+    def ids(sim: Simulator, **created: int) -> list[str]:
+        return [i.id for i in sim.payment_intents.list(created=created).data]
+
+    for simulator in (sim, sim.freeze().fork()):
+        assert ids(simulator, gte=1_800_000_060) == [third.id, first.id]
+        assert ids(simulator, lt=1_800_000_060) == [second.id]
+        assert ids(simulator) == [third.id, second.id, first.id]
+
+
 def test_an_answer_lost_after_success_is_replayed_under_its_key(sim: Simulator, call: Call) -> None:
     sim.script("answer_lost")
     assert call("POST", INTENTS, PAY, key="k").connection == "reset"

@@ -1,7 +1,8 @@
 """One resource's objects: by id, in order of creation, and by the fields that lists filter on.
 
 Objects are immutable; an update puts a new version in the old one's place. Reading a page never scans what came
-before it: ids know their position, `created` is searched by bisection, and a filter walks its own index.
+before it: ids know their position, `created` is searched by bisection (one by one where the clock was set back), and a
+filter walks its own index.
 """
 
 from array import array
@@ -34,6 +35,7 @@ class Collection(Generic[T]):
         "_created",
         "_forgotten",
         "_indexes",
+        "_ordered",
         "_positions",
         "_rows",
         "_shared",
@@ -48,6 +50,8 @@ class Collection(Generic[T]):
         self.count = 0
         self._rows: list[T | None] = []
         self._created = array("q")
+        # Whether the times rise with the positions: not where the machine's clock, or freezegun, was set back.
+        self._ordered = True
         self._positions: dict[str, int] = {}
         self._indexes: dict[str, dict[Any, array[int]]] = {name: {} for name in indexed}
         # How many rows `keep` let go: positions that others remember count them.
@@ -65,7 +69,10 @@ class Collection(Generic[T]):
         position = len(self._rows)
         self._positions[row.id] = position
         self._rows.append(item)
-        self._created.append(row.created if created is None else created)
+        at = row.created if created is None else created
+        if self._created and at < self._created[-1]:
+            self._ordered = False
+        self._created.append(at)
         self.count += 1
         for name, index in self._indexes.items():
             value = getattr(row, name)
@@ -136,6 +143,7 @@ class Collection(Generic[T]):
         made: Collection[T] = Collection.__new__(Collection)
         for name in ("kind", "count", "_rows", "_created", "_positions", "_indexes", "_forgotten"):
             setattr(made, name, getattr(self, name))
+        made._ordered = self._ordered
         made._watch = None
         self._shared = self._special = True
         made._shared = made._special = True
@@ -199,9 +207,11 @@ class Collection(Generic[T]):
         if after and before:
             raise invalid("You cannot parameterize both starting_after and ending_before.", "starting_after")
         low, high = 0, len(self._rows)
-        if "created" in params:
-            first, last = params["created"]
+        span = params.get("created")
+        if span is not None and self._ordered:
+            first, last = span
             low, high = bisect_left(self._created, first), bisect_right(self._created, last)
+            span = None
         if after:
             high = min(high, self._cursor(after, "starting_after"))
         if before:
@@ -226,6 +236,8 @@ class Collection(Generic[T]):
             row: Any = self._rows[position]
             # A value may have moved on since it was indexed: the row decides.
             if row is None or any(getattr(row, k) != v for k, v in wanted.items()):
+                continue
+            if span is not None and not span[0] <= self._created[position] <= span[1]:
                 continue
             if accept is not None and not accept(row):
                 continue
