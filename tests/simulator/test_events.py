@@ -242,6 +242,29 @@ def test_a_destination_is_managed_like_an_endpoint(sim: Simulator) -> None:
     assert service.list().data == []
 
 
+@pytest.mark.parametrize(
+    ("payload", "fit", "other"),
+    [
+        ("thin", "v1.charge.succeeded", "charge.succeeded"),
+        ("snapshot", "charge.succeeded", "v1.charge.succeeded"),
+    ],
+)
+def test_a_changed_destination_takes_only_events_of_its_payload(
+    sim: Simulator, payload: str, fit: str, other: str
+) -> None:
+    made = sim.event_destinations.create(
+        name="x",
+        type="webhook_endpoint",
+        event_payload=payload,
+        enabled_events=[fit],
+        webhook_endpoint={"url": URL},
+    )
+    with pytest.raises(ApiError) as refused:
+        sim.event_destinations.update(made.id, enabled_events=[other])
+    assert (refused.value.status, refused.value.param) == (400, "enabled_events")
+    assert sim.event_destinations.update(made.id, enabled_events=[fit, "*"]).enabled_events == [fit, "*"]
+
+
 def test_an_event_is_delivered_again_by_hand(sim: Simulator, clock: ManualClock) -> None:
     endpoint = sim.webhook_endpoints.create(url=URL, enabled_events=["charge.succeeded"])
     sim.payment_intents.create(**PAY)

@@ -123,12 +123,11 @@ def _shown(destination: EventDestination, include: list[str], secret: str | None
     return msgspec.structs.replace(destination, webhook_endpoint=target)
 
 
-def create(account: Account, call: Call, params: dict[str, Any]) -> EventDestination:
-    """Register a destination for thin events or snapshots."""
-    is_thin = params["event_payload"] == "thin"
+def _check_fit(types: list[str], *, is_thin: bool) -> None:
+    """Refuse names of the other payload's events."""
     wrong = [
         t
-        for t in params["enabled_events"]
+        for t in types
         if t != "*" and (not t.startswith("v1.") if is_thin else t.startswith(("v1.", "v2.")))
     ]
     if wrong:
@@ -138,6 +137,12 @@ def create(account: Account, call: Call, params: dict[str, Any]) -> EventDestina
             else f"Snapshot events have names such as charge.succeeded; there is no event {wrong[0]}.",
             "enabled_events",
         )
+
+
+def create(account: Account, call: Call, params: dict[str, Any]) -> EventDestination:
+    """Register a destination for thin events or snapshots."""
+    is_thin = params["event_payload"] == "thin"
+    _check_fit(params["enabled_events"], is_thin=is_thin)
     now = iso(account.now())
     destination = EventDestination(
         id=account.ids.own("ed_test_"),
@@ -183,6 +188,7 @@ def _replaced(account: Account, old: EventDestination, **changes: Any) -> EventD
 
 def update(account: Account, call: Call, params: dict[str, Any], destination_id: str) -> EventDestination:
     old = account.event_destinations.get(destination_id, "id")
+    _check_fit(params.get("enabled_events", []), is_thin=old.event_payload == "thin")
     changes: dict[str, Any] = {k: params[k] for k in ("description", "enabled_events", "name") if k in params}
     if "metadata" in params:
         changes["metadata"] = p.merged(old.metadata, params["metadata"])
