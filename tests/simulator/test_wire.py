@@ -85,6 +85,34 @@ def test_nothing_is_done_in_the_name_of_another_account(sim: Simulator, call: Ca
     assert call("POST", INTENTS, PAY | {"_stripe_account": own}).status == 200
 
 
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [
+        ("2026-10-28.endive", 200),
+        ("2026-08-26.preview", 200),
+        ("2025-09-30.clover", 200),
+        ("2024-06-20", 200),
+        # What Stripe publishes later is not known here.
+        ("2031-03-30.next", 200),
+        ("2026-10-28.preview; first_beta=v3; second_beta=v1; third_beta=v1; fourth_beta=v2", 200),
+        ("2025-09-30.acacia", 400),
+        ("2025-03-31.acacia", 400),
+        ("2024-09-29.acacia", 400),
+        ("2026-13-01", 400),
+        ("2026-2-19", 400),
+        ("latest", 400),
+    ],
+)
+def test_a_version_that_never_was_is_refused(call: Call, decoded: Decoded, version: str, status: int) -> None:
+    answer = call("GET", INTENTS, stripe_version=version)
+    assert answer.status == status
+    if status == 400:
+        assert decoded(answer)["error"]["message"] == f"Invalid Stripe API version: {version}"
+    if ";" not in version:
+        hook = {"url": "https://shop.test/hook", "enabled_events[]": "*", "api_version": version}
+        assert call("POST", "/v1/webhook_endpoints", hook).status == status
+
+
 def test_a_key_replays_its_answer_and_charges_once(sim: Simulator, call: Call) -> None:
     first = call("POST", INTENTS, PAY, key="order-1")
     again = call("POST", INTENTS, PAY, key="order-1")

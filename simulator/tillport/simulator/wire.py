@@ -4,9 +4,9 @@ faults before → key → route → permission → parameters → idempotency �
 Nothing here waits: what an edge must do to the connection (reset it, stall, dribble) is said in the response.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -25,9 +25,11 @@ from tillport.simulator.resources import setup_intents
 from tillport.simulator.resources.common import Call, Route
 from tillport.simulator.resources.payment_intents import PaymentIntent, public
 from tillport.simulator.striking import strike_after, strike_before
+from tillport.simulator.versions import is_version
 
 MAX_BODY = 1_000_000
 _FORM = ("application/x-www-form-urlencoded", "")
+_FEATURES = re.compile(r"[A-Za-z0-9_=.; ]*\Z")
 _OF_STRIPE_JS = frozenset(
     ("key", "_stripe_version", "_stripe_account", "payment_user_agent", "guid", "muid", "sid")
 )
@@ -303,24 +305,10 @@ def _json(body: bytes) -> dict[str, Any]:
     return read
 
 
-@lru_cache(maxsize=64)
 def _is_version(text: str) -> bool:
-    date, _, name = text.partition(".")
-    parts = date.split("-")
-    return (
-        len(text) < 60
-        and text.isascii()
-        and len(parts) == 3
-        and [len(x) for x in parts] == [4, 2, 2]
-        and all(x.isdigit() for x in parts)
-        and name.replace(";", "")
-        .replace("=", "")
-        .replace("_", "")
-        .replace(" ", "")
-        .replace(".", "")
-        .isalnum()
-        | (name == "")
-    )
+    # Features that are being tried out follow the version: 2026-10-28.preview; feature_beta=v3
+    version, _, features = text.partition(";")
+    return is_version(version) and len(features) < 500 and _FEATURES.match(features) is not None
 
 
 def _headers(request_id: str, version: str, key: str | None) -> dict[str, str]:

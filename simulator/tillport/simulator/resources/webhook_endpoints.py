@@ -1,6 +1,5 @@
 """Webhook endpoints: where events go; the signing secret is shown once, by the call that creates one."""
 
-import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,11 +11,11 @@ from tillport.simulator.errors import invalid
 from tillport.simulator.event_types import EVENT_TYPES
 from tillport.simulator.params import EMPTY, Spec
 from tillport.simulator.resources.common import Call, Deleted, List, Route
+from tillport.simulator.versions import is_version
 
 MAX_ENDPOINTS = 16
 # How long an old secret may go on signing beside its successor (docs.stripe.com/webhooks#roll-endpoint-secrets).
 MAX_ROLL_SECONDS = 24 * 3600
-_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(\.[a-z_]{1,40})?\Z", re.ASCII)
 
 
 class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +79,7 @@ _FIELDS: dict[str, p.Parser] = {
 
 def _version(value: Any, name: str) -> str:
     read = p.string(value, name)
-    if read and not _VERSION.match(read):
+    if read and not is_version(read):
         raise invalid(f"Invalid API version: {read[:40]}. Versions look like 2026-10-28.endive.", name)
     return read
 
