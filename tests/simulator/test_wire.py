@@ -113,6 +113,32 @@ def test_a_version_that_never_was_is_refused(call: Call, decoded: Decoded, versi
         assert call("POST", "/v1/webhook_endpoints", hook).status == status
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (INTENTS, "customer"),
+        (INTENTS, "payment_method"),
+        ("/v1/setup_intents", "customer"),
+        ("/v1/charges", "customer"),
+        ("/v1/refunds", "payment_intent"),
+    ],
+)
+def test_an_empty_id_is_refused_and_not_taken_for_none(
+    call: Call, decoded: Decoded, path: str, name: str
+) -> None:
+    # It is what stripe-node sends for null.
+    paid = decoded(call("POST", INTENTS, PAY))
+    form = {
+        INTENTS: {"amount": "2000", "currency": "usd"},
+        "/v1/setup_intents": {},
+        "/v1/charges": {"amount": "2000", "currency": "usd", "source": "tok_visa"},
+        "/v1/refunds": {"charge": paid["latest_charge"]},
+    }[path]
+    error = decoded(call("POST", path, {**form, name: ""}))["error"]
+    assert (error["code"], error["param"]) == ("parameter_invalid_empty", name)
+    assert call("POST", path, form).status == 200
+
+
 def test_a_key_replays_its_answer_and_charges_once(sim: Simulator, call: Call) -> None:
     first = call("POST", INTENTS, PAY, key="order-1")
     again = call("POST", INTENTS, PAY, key="order-1")

@@ -91,6 +91,19 @@ def _text(value: Any, name: str) -> str:
     raise invalid(f"Invalid string: {_shown(value)}", name, "parameter_invalid_string")
 
 
+def reference(value: Any, name: str) -> str:
+    """Take the id of another object; an empty one unsets nothing, and is refused."""
+    read = string(value, name)
+    if not read:
+        raise invalid(
+            f"You passed an empty string for '{name}'. We assume empty values are an attempt to unset a parameter; "
+            f"however '{name}' cannot be unset. You should remove '{name}' from your request or supply a non-empty value.",
+            name,
+            "parameter_invalid_empty",
+        )
+    return read
+
+
 def text(limit: int) -> Parser:
     """Return a parser of texts up to that length."""
 

@@ -50,8 +50,8 @@ class Refund(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 CREATE = Spec(
     {
         "amount": currencies.amount,
-        "charge": p.string,
-        "payment_intent": p.string,
+        "charge": p.reference,
+        "payment_intent": p.reference,
         "metadata": p.metadata,
         "reason": p.one_of("duplicate", "fraudulent", "requested_by_customer"),
     },

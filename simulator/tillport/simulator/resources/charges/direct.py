@@ -32,7 +32,7 @@ CREATE = Spec(
         "currency": currencies.currency,
         "source": sources.SOURCE,
         "card": sources.SOURCE,
-        "customer": p.string,
+        "customer": p.reference,
         "capture": p.boolean,
         "description": p.text(40_000),
         "metadata": p.metadata,

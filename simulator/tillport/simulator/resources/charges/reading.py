@@ -19,7 +19,7 @@ def retrieve(account: Account, call: Call, params: dict[str, Any], charge_id: st
 
 UPDATE = Spec(
     {
-        "customer": p.string,
+        "customer": p.reference,
         "description": p.text(40_000),
         "fraud_details": p.hash_of(Spec({"user_report": p.one_of("fraudulent", "safe", empty=True)})),
         "metadata": p.metadata,

@@ -71,7 +71,7 @@ WORDS: dict[str, p.Parser] = {
     "setup_future_usage": p.one_of("off_session", "on_session", empty=True),
 }
 _METHOD: dict[str, p.Parser] = {
-    "payment_method": p.string,
+    "payment_method": p.reference,
     "payment_method_data": payment_methods.DATA,
     "payment_method_options": options.parse,
     "allowed_payment_method_types": _some,
@@ -114,7 +114,7 @@ _CONFIRM: dict[str, p.Parser] = {
     "mandate_data": _MANDATE,
     "return_url": p.return_url,
     "off_session": _off_session,
-    "confirmation_token": p.string,
+    "confirmation_token": p.reference,
     "error_on_requires_action": p.boolean,
     "use_stripe_sdk": p.boolean,
 }
@@ -129,7 +129,7 @@ CREATE = Spec(
         "capture_method": _CAPTURE_METHOD,
         "confirm": p.boolean,
         "confirmation_method": p.one_of("automatic", "manual"),
-        "customer": p.string,
+        "customer": p.reference,
         **WORDS,
         **_METHOD,
         **_CONFIRM,
@@ -142,7 +142,7 @@ UPDATE = Spec(
         "amount": currencies.amount,
         "currency": currencies.currency,
         "capture_method": _CAPTURE_METHOD,
-        "customer": p.string,
+        "customer": p.reference,
         **WORDS,
         **_METHOD,
     },

@@ -93,20 +93,20 @@ _UNMODELLED = frozenset(
     "payment_method_configuration single_use".split()
 )
 _METHOD: dict[str, p.Parser] = {
-    "payment_method": p.string,
+    "payment_method": p.reference,
     "payment_method_data": payment_methods.DATA,
     "payment_method_options": _options,
 }
 _COMMON: dict[str, p.Parser] = {
     **_METHOD,
-    "customer": p.string,
+    "customer": p.reference,
     "description": p.text(1000),
     "metadata": p.metadata,
     "allowed_payment_method_types": card_only,
     "payment_method_types": card_only,
 }
 _CONFIRM: dict[str, p.Parser] = {
-    "confirmation_token": p.string,
+    "confirmation_token": p.reference,
     "return_url": p.return_url,
     "use_stripe_sdk": p.boolean,
 }
