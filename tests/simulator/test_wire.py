@@ -375,8 +375,34 @@ def test_expand_goes_four_deep_and_refuses_what_cannot_be(
     assert listed["data"][0]["latest_charge"]["object"] == "charge"
 
 
+def test_what_stands_within_a_hash_is_expanded(sim: Simulator, call: Call, decoded: Decoded) -> None:
+    customer = sim.customers.create()
+    method = sim.payment_methods.attach("pm_card_visa", customer=customer.id)
+    path, within = f"/v1/customers/{customer.id}", "invoice_settings.default_payment_method"
+    form = {"invoice_settings[default_payment_method]": method.id, "expand[]": f"{within}.customer"}
+    default = decoded(call("POST", path, form))["invoice_settings"]["default_payment_method"]
+    assert (default["object"], default["customer"]["id"]) == ("payment_method", customer.id)
+    settings = decoded(call("GET", f"{path}?expand[]={within}"))["invoice_settings"]
+    assert settings["default_payment_method"]["card"]["last4"] == "4242"
+    whole = PAY | {"customer": customer.id, "payment_method": method.id}
+    paths = [f"customer.{within}", "transfer_data.destination", "latest_charge.outcome.rule"]
+    paths += ["latest_charge.transfer", "latest_charge.transfer_data.destination"]
+    made = decoded(call("POST", INTENTS, whole | {f"expand[{i}]": path for i, path in enumerate(paths)}))
+    assert made["customer"]["invoice_settings"]["default_payment_method"]["id"] == method.id
+    assert made["transfer_data"] is None
+    reversals = {"expand[]": "transfer_reversal", "expand[1]": "source_transfer_reversal"}
+    refund = decoded(call("POST", "/v1/refunds", {"charge": made["latest_charge"]["id"]} | reversals))
+    assert refund["transfer_reversal"] is None
+    for wrong in ("invoice_settings", "invoice_settings.footer"):
+        refused = decoded(call("GET", f"{path}?expand[]={wrong}"))["error"]
+        assert refused["message"].startswith("This property cannot be expanded")
+    missing = decoded(call("POST", path, {"expand[]": "subscriptions"}))["error"]
+    assert missing["code"] == "simulator_not_modelled"
+
+
 @pytest.mark.parametrize(
-    "path", ["charges", "latest_charge.amount", "customer.id", "a.b.c.d.e", "data.customer"]
+    "path",
+    ["charges", "latest_charge.amount", "customer.id", "a.b.c.d.e", "data.customer", "transfer_data.amount"],
 )
 def test_a_payment_whose_answer_cannot_be_expanded_is_not_made(
     sim: Simulator, call: Call, decoded: Decoded, path: str

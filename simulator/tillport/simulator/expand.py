@@ -48,18 +48,14 @@ def _source(account: Account, value: str) -> Any:
     return value if kind is None else kind.find(value) or value
 
 
-def _within(account: Account, value: Any) -> Any:  # noqa: ARG001 - every resolver has the one signature
-    """Return a hash as it is: only what it holds is expanded."""
-    return value
-
-
 def _refunds(account: Account, owner: Any) -> Any:
     page = account.refunds.page({"limit": 10}, where={"charge": owner.id})
     return List(data=page.data, has_more=page.has_more, url=f"/v1/charges/{owner.id}/refunds")
 
 
-# By object: what may be expanded, and how its id becomes an object. None stands for fields that are always null here.
-EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
+# By object: what may be expanded, and how its id becomes an object. None stands for fields that are always null here, and a
+# table for a hash that holds such fields and can't be expanded itself.
+EXPANDABLE: dict[str, dict[str, Any]] = {
     "charge": {
         "application": None,
         "application_fee": None,
@@ -67,10 +63,13 @@ EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
         "customer": _from("customers"),
         "failure_balance_transaction": _txn,
         "on_behalf_of": None,
+        "outcome": {"rule": None},
         "payment_intent": _from("payment_intents"),
         "refunds": _refunds,
         "review": None,
         "source_transfer": None,
+        "transfer": None,
+        "transfer_data": {"destination": None},
     },
     "payment_intent": {
         "application": None,
@@ -80,19 +79,20 @@ EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
         "payment_method": _method,
         "payment_record": None,
         "review": None,
+        "transfer_data": {"destination": None},
     },
     "customer": {
         "cash_balance": lambda account, owner: cash.balance_of(account, owner.id),
         "default_source": lambda account, value: account.cards.find(value) or value,
+        "invoice_settings": {"default_payment_method": _method},
         "sources": lambda account, owner: sources.of(account, owner.id, {"limit": 10}),
         "test_clock": None,
     },
     "customer_cash_balance_transaction": {
-        "applied_to_payment": _within,
+        "applied_to_payment": {"payment_intent": _from("payment_intents")},
         "customer": _from("customers"),
-        "unapplied_from_payment": _within,
+        "unapplied_from_payment": {"payment_intent": _from("payment_intents")},
     },
-    "cash_for_payment": {"payment_intent": _from("payment_intents")},
     "card": {"customer": _from("customers")},
     "dispute": {"charge": _from("charges"), "payment_intent": _from("payment_intents")},
     "setup_intent": {
@@ -121,13 +121,18 @@ EXPANDABLE: dict[str, dict[str, Callable[..., Any] | None]] = {
         "failure_balance_transaction": _txn,
         "payment_intent": _from("payment_intents"),
         "payment_method": _method,
+        "source_transfer_reversal": None,
+        "transfer_reversal": None,
     },
 }
+# What Stripe expands and there is nothing of here: it is named, not taken for a slip.
+_UNMODELLED = {"customer": frozenset({"subscriptions", "tax", "tax_ids"})}
 # What a field leads to, where its name says so: the rest is known when it is there.
 _LEADS_TO = {
     "balance_transaction": "balance_transaction",
     "charge": "charge",
     "customer": "customer",
+    "default_payment_method": "payment_method",
     "failure_balance_transaction": "balance_transaction",
     "latest_attempt": "setup_attempt",
     "latest_charge": "charge",
@@ -159,16 +164,23 @@ def judge(handler: Callable[..., Any], tree: _Tree) -> None:
     """Raise ApiError for a path that the handler's answer cannot have; what only the answer can tell is left to `expand`."""
     kind = _answers(handler)
     if kind is not None:
-        _judge(kind, tree)
+        _judge(kind, EXPANDABLE.get(kind, {}), tree)
 
 
-def _judge(kind: str, tree: _Tree) -> None:
-    known = EXPANDABLE.get(kind, {})
+def _judge(kind: str, known: dict[str, Any], tree: _Tree) -> None:
     for name, below in tree.items():
-        if name not in known:
-            raise _cannot(name)
-        if below and name in _LEADS_TO:
-            _judge(_LEADS_TO[name], below)
+        _check(kind, known, name, below)
+        if isinstance(known[name], dict):
+            _judge(kind, known[name], below)
+        elif below and name in _LEADS_TO:
+            _judge(_LEADS_TO[name], EXPANDABLE[_LEADS_TO[name]], below)
+
+
+def _check(kind: Any, known: dict[str, Any], name: str, below: _Tree) -> None:
+    if name in _UNMODELLED.get(kind, ()):
+        raise not_modelled(f"the {name} of a {kind}", "expand")
+    if name not in known or (isinstance(known[name], dict) and not below):
+        raise _cannot(name)
 
 
 @cache
@@ -196,13 +208,21 @@ def _apply(account: Account, value: Any, tree: _Tree) -> Any:
         data = [_apply(account, item, tree.get("data", {})) for item in value.data]
         return msgspec.structs.replace(value, data=data)
     kind = getattr(value, "object", None)
-    known = EXPANDABLE.get(kind) if isinstance(kind, str) else None
+    return _within(account, value, kind, EXPANDABLE.get(kind, {}) if isinstance(kind, str) else {}, tree)
+
+
+def _within(account: Account, value: Any, kind: Any, known: dict[str, Any], tree: _Tree) -> Any:
     changes: dict[str, Any] = {}
     for name, below in tree.items():
-        if known is None or name not in known:
-            raise _cannot(name)
+        _check(kind, known, name, below)
         resolve = known[name]
         old = getattr(value, name, None)
+        if isinstance(resolve, dict):
+            if old is None or old is msgspec.UNSET:
+                _judge(kind, resolve, below)
+            else:
+                changes[name] = _within(account, old, kind, resolve, below)
+            continue
         computed = (kind, name) in _COMPUTED
         if resolve is None or old is None or (old is msgspec.UNSET and not computed):
             continue

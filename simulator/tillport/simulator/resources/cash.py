@@ -30,8 +30,6 @@ class CashBalance(msgspec.Struct, frozen=True, kw_only=True):
 class ForPayment(msgspec.Struct, frozen=True, gc=False):
     """The payment that money went to, or came back from."""
 
-    # Not on the wire: `expand` knows by it what is within.
-    object: ClassVar[str] = "cash_for_payment"
     payment_intent: Any
 
 
