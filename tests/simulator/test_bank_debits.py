@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tillport.simulator import ApiError, ManualClock, Simulator
+from tillport.simulator import ApiError, ManualClock, Response, Simulator
 from tillport.simulator.resources import ibans
 
 AT = "AT611904300234573201"
@@ -210,6 +210,21 @@ def test_who_banks_outside_the_eea_gives_an_address(sim: Simulator, missing: str
         assert caught.value.code == "parameter_missing"
         assert caught.value.param == f"billing_details[address][{missing}]"
         assert bob(sim, iban)
+
+
+def test_before_endive_a_street_and_a_country_are_address_enough(
+    call: Callable[..., Response], decoded: Callable[[Response], Any]
+) -> None:
+    form = {"type": "sepa_debit", "sepa_debit[iban]": "GB82WEST12345698765432"}
+    form |= {"billing_details[name]": "Bob", "billing_details[email]": "bob@example.com"}
+    form |= {f"billing_details[address][{name}]": ADDRESS[name] for name in ("line1", "country")}
+    path = "/v1/payment_methods"
+    assert call("POST", path, form, stripe_version="2026-08-26.dahlia").status == 200
+    refused = decoded(call("POST", path, form, stripe_version="2026-09-30.endive"))["error"]
+    assert refused["param"] == "billing_details[address][city]"
+    del form["billing_details[address][line1]"]
+    refused = decoded(call("POST", path, form, stripe_version="2026-08-26.dahlia"))["error"]
+    assert refused["param"] == "billing_details[address][line1]"
 
 
 def test_the_owner_of_the_account_is_named(sim: Simulator) -> None:

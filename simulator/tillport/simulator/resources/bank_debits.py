@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from tillport.simulator import params as p
+from tillport.simulator.account import Account
 from tillport.simulator.errors import invalid, parameter_missing
 from tillport.simulator.params import Spec
 from tillport.simulator.resources import ibans
@@ -37,7 +38,9 @@ class SepaPayment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 _BANK_DIGITS = {"AT": 5, "DE": 8}
 
 
-# Who banks elsewhere, in London or Zürich say, gives an address too (docs.stripe.com/changelog/endive/2026-09-30).
+# Who banks elsewhere, in London or Zürich say, gives an address too, a whole one from a version on
+# (docs.stripe.com/changelog/endive/2026-09-30/require-sepa-direct-debit-address-fields).
+_WHOLE_ADDRESS = "2026-09-30"
 _EEA = frozenset(
     "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IS IT LI LT LU LV MT NL NO PL PT RO SE SI SK".split()
 )
@@ -46,7 +49,7 @@ _EEA = frozenset(
 INPUT = p.hash_of(Spec({"iban": p.string}, required=("iban",)))
 
 
-def sepa_of(given: Any, owner: BillingDetails, within: str) -> SepaDebit:
+def sepa_of(account: Account, given: Any, owner: BillingDetails, within: str) -> SepaDebit:
     """Read an IBAN by its check digits (ISO 13616); the account's number itself is not kept.
 
     The owner's name and email are part of the mandate, and outside the EEA the address: raise ApiError without them, or
@@ -63,7 +66,8 @@ def sepa_of(given: Any, owner: BillingDetails, within: str) -> SepaDebit:
     if not shaped or ibans.remainder(iban) != 1:
         raise invalid("The IBAN you provided is invalid.", param, "invalid_bank_account_iban")
     if iban[:2] not in _EEA:
-        for name in ("line1", "city", "postal_code", "country"):
+        more = ("city", "postal_code") if account.version >= _WHOLE_ADDRESS else ()
+        for name in ("line1", *more, "country"):
             if not getattr(owner.address, name):
                 raise parameter_missing(f"billing_details[address][{name}]")
     print_ = ibans.fingerprint(iban)

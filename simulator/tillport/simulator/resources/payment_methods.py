@@ -133,7 +133,9 @@ def _without_card(account: Account, data: dict[str, Any], param: str) -> Payment
     """Build a payment method of an IBAN, or of the customer's cash balance."""
     kind = data["type"]
     details = billing_details(data.get("billing_details"))
-    about: Any = bank_debits.sepa_of(data.get(kind), details, param) if kind == "sepa_debit" else EMPTY
+    about: Any = EMPTY
+    if kind == "sepa_debit":
+        about = bank_debits.sepa_of(account, data.get(kind), details, param)
     return PaymentMethod(
         id=account.ids.own("pm_"),
         allow_redisplay=data.get("allow_redisplay", "unspecified"),
