@@ -117,6 +117,12 @@ def test_the_sdk_pays_in_process_and_hears_the_webhooks() -> None:
     assert len(list(client.v1.payment_intents.list({"limit": 1}).auto_paging_iter())) == 2
 
 
+def test_the_wait_of_older_sdks_is_cut_as_well() -> None:
+    http = SimulatorHTTPClient(Simulator(seed=1), retry_delay_seconds=0.5)
+    # Before 15.3.1 the SDK hands its hook the response, for a Retry-After in it.
+    assert http._sleep_time_seconds(1, (b"", 409, {})) == http._sleep_time_seconds(1) == 0.5
+
+
 async def test_the_sdk_pays_in_process_asynchronously() -> None:
     sim = Simulator(seed=1)
     heard: list[str] = []

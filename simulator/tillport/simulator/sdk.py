@@ -75,7 +75,8 @@ class SimulatorHTTPClient(HTTPClient):
         self._async_sink = async_sink
         self._retry_delay_seconds = retry_delay_seconds
 
-    def _sleep_time_seconds(self, num_retries: int) -> float:  # noqa: ARG002 - the SDK's own hook
+    # The SDK's own hook; before 15.3.1 it is told of the response, too.
+    def _sleep_time_seconds(self, num_retries: int, response: Any = None) -> float:  # noqa: ARG002
         return self._retry_delay_seconds
 
     def request(
