@@ -122,10 +122,10 @@ _email_text = text(512)
 
 
 def email(value: Any, name: str) -> str:
-    """Take what looks like an address: no blanks, and something on either side of its last `@`."""
+    """Take what looks like an address: no blanks, and behind its last `@` a host with a dot, as Stripe wants it."""
     read: str = _email_text(value, name)
     local, _, host = read.rpartition("@")
-    if read and not (local and host and read.split() == [read]):
+    if read and not (local and "." in host and all(host.split(".")) and read.split() == [read]):
         raise invalid(f"Invalid email address: {_shown(read)}", name, "email_invalid")
     return read
 

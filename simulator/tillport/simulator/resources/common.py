@@ -98,7 +98,7 @@ NO_BILLING_DETAILS = BillingDetails()
 
 ADDRESS = p.hash_of(Spec(dict.fromkeys(Address.__struct_fields__, p.string)))
 BILLING_DETAILS = p.hash_of(
-    Spec({"address": ADDRESS, "email": p.string, "name": p.string, "phone": p.string, "tax_id": p.string})
+    Spec({"address": ADDRESS, "email": p.email, "name": p.string, "phone": p.string, "tax_id": p.string})
 )
 SHIPPING = p.hash_of(
     Spec(
