@@ -1,5 +1,7 @@
 """Refunds and what they do to the charge; customers and their saved cards."""
 
+from typing import Any
+
 import pytest
 
 from tillport.simulator import ApiError, Simulator
@@ -125,6 +127,19 @@ def test_a_customers_update_tells_what_changed_and_its_end_is_remembered(sim: Si
     assert sim.customers.delete(customer.id).deleted is True
     assert sim.customers.retrieve(customer.id).deleted is True
     assert sim.customers.list().data == []
+
+
+@pytest.mark.parametrize("word", ["UK", "JA", "Germany", "DEU", "D", "ß"])
+def test_who_pays_lives_in_a_country_that_there_is(sim: Simulator, word: str) -> None:
+    def card(country: str) -> Any:
+        details = {"address": {"country": country}}
+        return sim.payment_methods.create(type="card", card={"token": "tok_visa"}, billing_details=details)
+
+    assert [card(good).billing_details.address.country for good in ("GB", "XK", "")] == ["GB", "XK", None]
+    with pytest.raises(ApiError, match="is unknown") as caught:
+        card(word)
+    assert (caught.value.status, caught.value.param) == (400, "billing_details[address][country]")
+    assert sim.customers.create(address={"country": word}).address.country == word
 
 
 @pytest.mark.parametrize(

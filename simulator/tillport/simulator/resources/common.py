@@ -7,6 +7,7 @@ import msgspec
 
 from tillport.simulator import params as p
 from tillport.simulator.account import Origin
+from tillport.simulator.countries import country
 from tillport.simulator.errors import missing_object
 from tillport.simulator.params import Spec
 
@@ -97,8 +98,10 @@ class BillingDetails(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 NO_BILLING_DETAILS = BillingDetails()
 
 ADDRESS = p.hash_of(Spec(dict.fromkeys(Address.__struct_fields__, p.string)))
+# A customer's country, and that of a parcel, may be any text (stripe-node #1680); a payer's not (stripe-ios #1985).
+_PAYER = p.hash_of(Spec({**dict.fromkeys(Address.__struct_fields__, p.string), "country": country}))
 BILLING_DETAILS = p.hash_of(
-    Spec({"address": ADDRESS, "email": p.email, "name": p.string, "phone": p.string, "tax_id": p.string})
+    Spec({"address": _PAYER, "email": p.email, "name": p.string, "phone": p.string, "tax_id": p.string})
 )
 SHIPPING = p.hash_of(
     Spec(
