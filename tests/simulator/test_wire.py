@@ -400,6 +400,21 @@ def test_what_stands_within_a_hash_is_expanded(sim: Simulator, call: Call, decod
     assert missing["code"] == "simulator_not_modelled"
 
 
+def test_the_files_of_a_disputes_evidence_and_a_cards_account_are_taken_and_empty(
+    sim: Simulator, call: Call, decoded: Decoded
+) -> None:
+    call("POST", INTENTS, PAY | {"payment_method": "pm_card_createDispute"})
+    disputes = decoded(call("GET", "/v1/disputes?expand[]=data.evidence.receipt"))["data"]
+    assert disputes[0]["evidence"]["receipt"] is None
+    refused = decoded(call("GET", "/v1/disputes?expand[]=data.evidence.product_description"))["error"]
+    assert refused["message"] == "This property cannot be expanded (product_description)."
+    customer = sim.customers.create(source="tok_visa")
+    default = decoded(call("GET", f"/v1/customers/{customer.id}?expand[]=default_source.account"))[
+        "default_source"
+    ]
+    assert default["object"] == "card"
+
+
 @pytest.mark.parametrize(
     "path",
     ["charges", "latest_charge.amount", "customer.id", "a.b.c.d.e", "data.customer", "transfer_data.amount"],

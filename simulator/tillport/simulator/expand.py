@@ -53,6 +53,12 @@ def _refunds(account: Account, owner: Any) -> Any:
     return List(data=page.data, has_more=page.has_more, url=f"/v1/charges/{owner.id}/refunds")
 
 
+_FILES = (
+    "cancellation_policy", "customer_communication", "customer_signature", "duplicate_charge_documentation", "receipt",
+    "refund_policy", "service_documentation", "shipping_documentation", "uncategorized_file",
+)  # fmt: skip
+"""Of a dispute's evidence."""
+
 # By object: what may be expanded, and how its id becomes an object. None stands for fields that are always null here, and a
 # table for a hash that holds such fields and can't be expanded itself.
 EXPANDABLE: dict[str, dict[str, Any]] = {
@@ -93,8 +99,12 @@ EXPANDABLE: dict[str, dict[str, Any]] = {
         "customer": _from("customers"),
         "unapplied_from_payment": {"payment_intent": _from("payment_intents")},
     },
-    "card": {"customer": _from("customers")},
-    "dispute": {"charge": _from("charges"), "payment_intent": _from("payment_intents")},
+    "card": {"account": None, "customer": _from("customers")},
+    "dispute": {
+        "charge": _from("charges"),
+        "evidence": dict.fromkeys(_FILES),
+        "payment_intent": _from("payment_intents"),
+    },
     "setup_intent": {
         "application": None,
         "customer": _from("customers"),
