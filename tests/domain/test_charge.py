@@ -751,9 +751,27 @@ async def test_who_was_held_up_for_hours_before_sending_sends_nothing(hours: int
     counter = Counter()
     counter.ledger = Sleeping()
     counter.using = attrs.evolve(counter.using, ledger=counter.ledger)
-    assert (await counter.charge("tok_visa", key="order-7")).state is AttemptState.UNKNOWN
-    assert (counter.gateway.calls, counter.moved) == (1, 1)
     assert (await counter.charge("tok_visa", key="order-7")).state is AttemptState.SUCCEEDED
+    assert (counter.gateway.calls, counter.moved) == (1, 1)
+
+
+async def test_who_was_held_up_and_is_alone_may_be_asked_again_at_once() -> None:
+    """As when the clock is set while an attempt is written down: nobody would be at work on it, and all would wait."""
+
+    class Sleeping(MemoryLedger):
+        async def open(self, attempt: Attempt) -> Opened:
+            opened = await super().open(attempt)
+            if opened.new:
+                counter.clock.advance(counter.using.try_seconds + 1)
+            return opened
+
+    counter = Counter()
+    counter.ledger = Sleeping()
+    counter.using = attrs.evolve(counter.using, ledger=counter.ledger)
+    assert (await counter.charge("tok_visa", key="order-7")).state is AttemptState.NOT_SENT
+    assert counter.gateway.calls == 0
+    assert (await counter.charge("tok_visa", key="order-7")).state is AttemptState.SUCCEEDED
+    assert counter.moved == 1
 
 
 async def sell(counter: Counter, gateway: MemoryGateway, *, seconds: float = 1) -> None:

@@ -210,11 +210,13 @@ async def charge_status(key: str, ledger: ChargeLedger, *, caller: Caller) -> Ch
 
 async def try_once(attempt: Attempt, using: Charging) -> ChargeAnswer:
     """Ask Stripe, under the attempt's key, and write down what it says. The attempt must be ours (busy)."""
-    if using.clock.now() > attempt.busy_until:
-        # Held up since it was begun, as on a machine that slept: it is somebody else's by now, and who looks at Stripe for what
-        # was sent looks for no more than `try_seconds`.
-        return _answer(attempt, replayed=False)
     try:
+        if using.clock.now() > attempt.busy_until:
+            # As on a machine that slept. Perhaps it is somebody else's by now, and who looks at Stripe for what was sent looks
+            # for no more than `try_seconds`. If it is nobody's, it is free again at once.
+            raise GatewayUnavailable(
+                "Nothing was sent: the service was held up.", remedy="Send this very request again."
+            )
         payment = await using.gateway.charge(attempt.order, idempotency_key=attempt.key)
     except GatewayError as error:
         outcome = outcome_of_error(error, attempt)
