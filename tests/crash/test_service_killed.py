@@ -4,119 +4,21 @@ Real processes, a real SQLite file, the simulator on a real port. Nothing acknow
 whatever is recorded is told. What this does not prove: a power cut, or a disk that lies about fsync.
 """
 
-import random
 import time
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
-from wreck.checker import Books, problems, read_sqlite, rest, story
-from wreck.service import ServiceProcess
+from wreck.alone import Wreck
+from wreck.checker import Books, problems, read_sqlite, story
 from wreck.shoppers import CARDS, Purchase, Shopper
 
-from tillport.simulator import Fault, Faults, Simulator
-from tillport.simulator.server import Server
+from tillport.simulator import Fault, Faults
 
 # Sockets whose other end was killed in mid-word are closed by the garbage collector, here and in the simulator.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 patient = pytest.mark.timeout(400)
 """On a crowded machine a start takes seconds, and coming to rest a minute."""
-
-RETRIES = (0.2, 0.4, 0.8, *([1.0] * 120))
-BAD_DAY = Faults(
-    duplicate=0.2, delay=0.1, reorder=0.2, drop=0.05, answer_lost=0.05, reset_before=0.03, error_before=0.03,
-    slow=0.2, slow_seconds=0.15, delay_seconds=0.5, reorder_seconds=0.2, shuffle=True,
-)  # fmt: skip
-
-
-class Wreck:
-    """A service on a disk, a Stripe that has a bad day, and a record of every delivery that was acknowledged."""
-
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.simulator = Simulator(seed=seed, retry_seconds=RETRIES, settle_seconds=0.3, faults=BAD_DAY)
-        self.acknowledged: list[str] = []
-        settle = self.simulator.account.deliveries.settle
-
-        def remember(attempt: Any, status: int | None) -> None:
-            if status is not None and 200 <= status < 300:
-                self.acknowledged.append(attempt.event_id)
-            settle(attempt, status)
-
-        self.simulator.account.deliveries.settle = remember  # type: ignore[method-assign] # a listener, no change
-        self.server = Server(self.simulator)
-        self.database = folder / "till.sqlite3"
-        self.folder = folder
-        self.random = random.Random(seed)
-        self.service: ServiceProcess
-
-    def open(self) -> None:
-        self.server.start()
-        endpoint = self.simulator.webhook_endpoints.create(
-            url="http://127.0.0.1:1/hook", enabled_events=["*"]
-        )
-        self.service = ServiceProcess(
-            stripe=self.server.url,
-            signing_secret=endpoint.secret,
-            database_url=f"sqlite:///{self.database}",
-            log=self.folder / "service.log",
-        )
-        self.simulator.webhook_endpoints.update(
-            endpoint.id, url=f"http://127.0.0.1:{self.service.port}/webhooks/stripe"
-        )
-        self.service.start()
-
-    def close(self) -> None:
-        self.service.stop()
-        self.server.stop()
-
-    def shop(
-        self,
-        seconds: float,
-        *,
-        shoppers: int,
-        pause: tuple[float, float],
-        kills: int = 0,
-        writer_kills: int = 0,
-    ) -> list[Purchase]:
-        """Let people shop while one is killed after the other, again and again; then let everything come to rest.
-
-        For so long, and until so many were killed and somebody noticed: on a crowded machine a start takes seconds.
-        """
-        people = [
-            Shopper(f"shopper{n}", self.simulator, lambda: self.service.port, seed=n) for n in range(shoppers)
-        ]
-        for person in people:
-            person.start()
-
-        def unnoticed() -> bool:
-            asked = (purchase.asked for person in people for purchase in list(person.purchases))
-            missed = self.service.kills < kills or self.service.writer_kills < writer_kills
-            return missed or max(asked, default=0) < 2
-
-        writers_turn = cycle([False, True, False])
-        end = time.monotonic() + seconds
-        while time.monotonic() < end or (kills and unnoticed()):
-            time.sleep(self.random.uniform(*pause))
-            if next(writers_turn):
-                self.service.kill_writer()
-            else:
-                self.service.kill()
-                self.service.start()
-        for person in people:
-            person.enough()
-        for person in people:
-            person.join(120)
-            assert not person.is_alive(), "a shopper is still waiting for an answer"
-            assert person.failure is None
-        self.rest()
-        return [purchase for person in people for purchase in person.purchases]
-
-    def rest(self) -> Books:
-        """End the bad day and wait until Stripe has nothing left to say and the service nothing left to do."""
-        self.simulator.set_faults(Faults())
-        self.simulator.account.faults.script.clear()
-        return rest(self.simulator, lambda: read_sqlite(self.database), seconds=120)
 
 
 @pytest.fixture

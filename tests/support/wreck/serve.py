@@ -7,6 +7,7 @@ import asyncio
 import sys
 
 import uvicorn
+from clock import follow
 
 from tillport.adapters.cli.serve import bind, server_config
 from tillport.adapters.compose import open_service, read_settings
@@ -33,4 +34,5 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
+    follow()
     asyncio.run(serve(int(sys.argv[1])))

@@ -16,6 +16,7 @@ from typing import Self
 from processes import children_of
 
 from tillport.adapters.sql.testing import held_port
+from wreck.clock import CLOCK, CLOCK_FILE
 
 APP_KEY = "app-key-of-the-wreck"
 SERVER_KEY = "server-key-of-the-wreck"
@@ -40,6 +41,8 @@ class ServiceProcess:
         self.kills = 0
         self.writer_kills = 0
         self._log = log
+        self._clock = log.with_suffix(".clock")
+        self._clock.write_bytes(CLOCK.pack(0.0))
         self._environment: Mapping[str, str] = {
             **os.environ,
             "TILLPORT_STRIPE_SECRET_KEY": "sk_test_tillportsimulator",
@@ -50,6 +53,7 @@ class ServiceProcess:
             "TILLPORT_SERVER_KEYS": SERVER_KEY,
             "TILLPORT_DATABASE_URL": database_url,
             "TILLPORT_MESSAGING_URL": messaging_url,
+            CLOCK_FILE: str(self._clock),
         }
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -84,6 +88,11 @@ class ServiceProcess:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 self.writer_kills += 1
+
+    def set_clock(self, ahead_seconds: float) -> None:
+        """Set its clock to be so far ahead of everybody else's, or behind. It keeps that over restarts."""
+        with self._clock.open("r+b") as file:  # in place: the service has it mapped
+            file.write(CLOCK.pack(ahead_seconds))
 
     def stop(self) -> None:
         if self._process is not None:
