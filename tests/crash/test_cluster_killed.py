@@ -1,8 +1,8 @@
 """Three service processes on one PostgreSQL with NATS as the courier, and everything is killed in turn.
 
 kill -9 of a service, of a PostgreSQL backend, of the postmaster, of NATS; the network to each cut, reset and swallowed;
-under load, with duplicated and disordered deliveries. The checker reads the histories that are left: every 2xx is in the
-log once, every row was published, in order per payment, no charge was doubled, and a listener that went from process to
+clocks some seconds apart; under load, with duplicated and disordered deliveries. The checker reads the histories that are
+left: every 2xx is in the log once, every row was published, in order per payment, no charge was doubled, and a listener that went from process to
 process heard every row once and in order. What this does not prove: a power cut, or a disk that lies about fsync.
 """
 
@@ -140,12 +140,16 @@ class Cluster:
         time.sleep(self.random.uniform(0.1, 0.6))
         self.to_nats.heal()
 
+    def set_a_clock(self) -> None:
+        """Machines are apart by some seconds; for longer than a lease is held."""
+        self.random.choice(self.services).set_clock(self.random.uniform(-20, 20))
+
     def wreck_something(self) -> None:
         if not self.deck:  # each in its turn, so that none is left out by chance
             self.deck = [
                 self.kill_a_service, self.kill_a_service, self.kill_a_service, self.kill_a_backend, self.kill_postgres,
                 self.kill_nats, self.cut_the_database_off, self.swallow_the_database, self.reset_the_courier,
-                self.swallow_the_courier,
+                self.swallow_the_courier, self.set_a_clock,
             ]  # fmt: skip
             self.random.shuffle(self.deck)
         what = self.deck.pop()
