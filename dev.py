@@ -45,7 +45,8 @@ STAMP = ENVIRONMENT / "tillport-dev.json"  # the fingerprint; null while the ins
 LOG = ENVIRONMENT.with_name(f"{ENVIRONMENT.name}.log")
 LOCK = ENVIRONMENT.with_name(f"{ENVIRONMENT.name}.lock")
 
-EVERYTHING = ("-q", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+# Four whatever the cores: half of the time the tests wait, for a disk, a server that starts, a time limit.
+EVERYTHING = ("-q", "--numprocesses=4", "--dist=loadfile")
 CODE = ("ports", "domain", "adapters", "simulator", "tests", "benchmarks", "docs", ".ci", "dev.py")
 
 
@@ -59,7 +60,7 @@ def demo(arguments: list[str]) -> int:
 
 def test(arguments: list[str]) -> int:
     """Run the whole test suite; arguments go to pytest (-k name, a path, …)."""
-    # The whole suite pays for two processes; a selection starts quicker in one, and a debugger needs one.
+    # The whole suite pays for four processes; a selection starts quicker in one, and a debugger needs one.
     return replace_by(PYTHON, "-m", "pytest", *(arguments or EVERYTHING))
 
 
