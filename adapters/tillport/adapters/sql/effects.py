@@ -41,7 +41,6 @@ from tillport.adapters.sql.effects_statements import (
     ids_of,
     limits_values,
     list_statement,
-    only_reads,
     postpone_values,
     sqlstate_of,
     standing_of,
@@ -49,6 +48,7 @@ from tillport.adapters.sql.effects_statements import (
     unavailable,
 )
 from tillport.adapters.sql.effects_tables import CREATION_LOCK, effects_ddl
+from tillport.adapters.sql.postgres_session import only_reads
 from tillport.ports.effects import Effect, EffectState, Performed, Standing
 from tillport.ports.errors import TillportError
 from tillport.ports.event_log import LogUnavailable

@@ -20,9 +20,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tillport.adapters.sql.autocommit import NoTransaction
 from tillport.adapters.sql.effects_stacks import positional, rows_of
-from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values, only_reads
+from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values
 from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work, refuse_other_databases
 from tillport.adapters.sql.effects_tables import effects_ddl
+from tillport.adapters.sql.postgres_session import only_reads
 
 logger = logging.getLogger("tillport.effects")
 

@@ -23,9 +23,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tillport.adapters.sql.autocommit import set_level
 from tillport.adapters.sql.effects_stacks import begun
-from tillport.adapters.sql.effects_statements import STATEMENT_SECONDS, only_reads, sqlstate_of
+from tillport.adapters.sql.effects_statements import STATEMENT_SECONDS, sqlstate_of
 from tillport.adapters.sql.effects_sync import drive
 from tillport.adapters.sql.host import record_on, record_on_async
+from tillport.adapters.sql.postgres_session import only_reads
 from tillport.ports.errors import TillportError
 from tillport.ports.event_log import Event, EventLog, EventRefused, LogUnavailable, Page, RecordedEvent
 from tillport.ports.selector import Selector

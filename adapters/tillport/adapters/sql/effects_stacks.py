@@ -18,8 +18,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from tillport.adapters.sql.autocommit import level_for
-from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values, only_reads
+from tillport.adapters.sql.effects_statements import IDLE_SECONDS, Values
 from tillport.adapters.sql.effects_sync import SyncEffectQueue, Work, refuse_other_databases
+from tillport.adapters.sql.postgres_session import only_reads
 from tillport.adapters.sql.statements import Compiled, compiled
 from tillport.ports.errors import TillportError
 

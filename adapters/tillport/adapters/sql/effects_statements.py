@@ -209,14 +209,6 @@ def sqlstate_of(error: Exception) -> str | None:
     return getattr(getattr(error, "orig", error), "sqlstate", None)
 
 
-def only_reads(error: BaseException) -> bool:
-    """Tell whether PostgreSQL said that it only reads. The connection is sound otherwise, so a pool would lend it again.
-
-    After a failover that would be for ever: it leads to the server that was demoted, wherever the address leads by now.
-    """
-    return any(getattr(one, "sqlstate", None) == "25006" for one in (error, error.__cause__))
-
-
 def limits_values(idle_seconds: float) -> dict[str, Any]:
     """Return the values of `LIMITS`."""
     return {"idle_milliseconds": str(int(idle_seconds * 1000))}

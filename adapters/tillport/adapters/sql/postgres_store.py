@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from tillport.adapters.sql.creation import ddl
 from tillport.adapters.sql.effects_tables import CREATION_LOCK as EFFECTS_LOCK
 from tillport.adapters.sql.postgres_pool import Connection, Connections
-from tillport.adapters.sql.postgres_session import SESSION_SETTINGS
+from tillport.adapters.sql.postgres_session import SESSION_SETTINGS, only_reads
 from tillport.adapters.sql.statements import Compiled
 
 POSTGRESQL: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's own gap
@@ -48,7 +48,6 @@ _LOCKED: Final = "55P03"
 _NOT_UNIQUE: Final = "23505"
 _NOT_THERE: Final = ("42P01", "42703")
 _NOT_ALLOWED: Final = "42501"
-_READ_ONLY: Final = "25006"
 
 _SESSION: Final = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')"
 
@@ -118,7 +117,7 @@ class PostgresStore:
                 yield connection
             except BaseException as error:
                 await connections.give_up(connection)
-                if getattr(error, "sqlstate", None) == _READ_ONLY:
+                if only_reads(error):
                     await connections.renew()
                 raise
             await connections.take_back(connection)
